@@ -1,0 +1,1 @@
+"""LeRobot datasets in and out, the latent cache, batches."""

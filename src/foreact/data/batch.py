@@ -1,0 +1,121 @@
+"""Training sequences, and batches of them."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from foreact.errors import DatasetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSequence:
+    """One episode in model units, by latent frame. The first frame's actions are those that hold the robot still."""
+
+    latents: Float[Tensor, "channels frames height width"]
+    """Normalised latents of the cameras' canvas."""
+    actions: Float[Tensor, "frames actions action_channels"]
+    """What the demonstrator meant to do on the way to each latent frame: the target."""
+    executed: Float[Tensor, "frames actions action_channels"]
+    """What the robot was really told (disturbances included): the history."""
+    action_valid: Bool[Tensor, "frames actions"]
+    """False where the episode was over and the last action was repeated."""
+    frame_valid: Bool[Tensor, " frames"]
+    """False where the last image was repeated."""
+    instruction: str
+
+    @property
+    def num_frames(self) -> int:
+        """Latent frames."""
+        return self.latents.shape[1]
+
+    def crop(self, start: int, num_frames: int) -> "TrainingSequence":
+        """Return latent frames start .. start + num_frames - 1."""
+        kept = slice(start, start + num_frames)
+        return replace(
+            self,
+            latents=self.latents[:, kept],
+            actions=self.actions[kept],
+            executed=self.executed[kept],
+            action_valid=self.action_valid[kept],
+            frame_valid=self.frame_valid[kept],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Sequences padded at the end to one length; padding is invalid and, being last, seen by nothing valid."""
+
+    latents: Float[Tensor, "batch channels frames height width"]
+    actions: Float[Tensor, "batch frames actions action_channels"]
+    executed: Float[Tensor, "batch frames actions action_channels"]
+    action_valid: Bool[Tensor, "batch frames actions"]
+    frame_valid: Bool[Tensor, "batch frames"]
+    instructions: tuple[str, ...]
+
+    @property
+    def num_frames(self) -> int:
+        """Latent frames, padding included."""
+        return self.latents.shape[2]
+
+
+def collate(sequences: list[TrainingSequence]) -> Batch:
+    """Return the sequences as one batch, padded with zeros to the longest."""
+    longest = max(sequence.num_frames for sequence in sequences)
+
+    def stack(name: str, axis: int) -> Tensor:
+        padded = []
+        for sequence in sequences:
+            value = getattr(sequence, name)
+            before_axis = [0, 0] * (value.ndim - 1 - axis)
+            padded.append(F.pad(value, [*before_axis, 0, longest - value.shape[axis]]))
+        return torch.stack(padded)
+
+    return Batch(
+        latents=stack("latents", 1),
+        actions=stack("actions", 0),
+        executed=stack("executed", 0),
+        action_valid=stack("action_valid", 0),
+        frame_valid=stack("frame_valid", 0),
+        instructions=tuple(sequence.instruction for sequence in sequences),
+    )
+
+
+class SequenceSampler:
+    """Draws sequences uniformly over sources, then over a source's episodes.
+
+    Stateless: what sample `index` of step `step` is depends on the seed alone, so a resumed run, or one on another
+    number of devices, draws the same.
+    """
+
+    def __init__(self, sources: list[list[TrainingSequence]], *, max_frames: int, seed: int):
+        """Keep the sources.
+
+        Args:
+            sources: One list of sequences per dataset.
+            max_frames: Longer sequences are cropped at random to this many latent frames.
+            seed: Of all draws.
+
+        Raises:
+            DatasetError: There is nothing to draw from.
+        """
+        if not sources or not all(sources):
+            raise DatasetError(
+                "training data", got="a source without episodes", allowed="at least one episode each"
+            )
+        self._sources = sources
+        self._max_frames = max_frames
+        self._seed = seed
+
+    def draw(self, step: int, index: int) -> TrainingSequence:
+        """Return sample `index` of the global batch of `step`."""
+        rng = np.random.default_rng([self._seed, step, index])
+        source = self._sources[rng.integers(len(self._sources))]
+        sequence = source[rng.integers(len(source))]
+        surplus = sequence.num_frames - self._max_frames
+        if surplus <= 0:
+            return sequence
+        return sequence.crop(int(rng.integers(surplus + 1)), self._max_frames)

@@ -1,0 +1,94 @@
+"""The files of a LeRobot v3.0 dataset: their names, reading one, writing several as one step."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from foreact.errors import DatasetError
+
+INFO_PATH = "meta/info.json"
+STATS_PATH = "meta/stats.json"
+TASKS_PATH = "meta/tasks.parquet"
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+CHUNKS_SIZE = 1000
+"""Files per chunk directory."""
+
+EPISODES_PER_META_FILE = 100
+"""Rows per file of `meta/episodes`: only the last file is replaced when an episode is added."""
+PARTIAL_SUFFIX = ".partial"
+"""Ends the name of a file that is being written. No reader looks for such a name."""
+
+CURE = "download or record the dataset again"
+
+
+def place_of(number: int) -> dict[str, int]:
+    """Return where file `number` lies."""
+    return {"chunk_index": number // CHUNKS_SIZE, "file_index": number % CHUNKS_SIZE}
+
+
+def meta_place_of(episode: int) -> dict[str, int]:
+    """Return where the row of an episode lies."""
+    return place_of(episode // EPISODES_PER_META_FILE)
+
+
+def parse_file(path: Path, parse: Callable[[], Any]) -> Any:
+    """Return what `parse` makes of a file.
+
+    Raises:
+        DatasetError: The file is missing or damaged.
+    """
+    try:
+        return parse()
+    except FileNotFoundError as error:
+        raise DatasetError(f"{path} is missing", cure=CURE) from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DatasetError(f"{path} is damaged", got=str(error), cure=CURE) from error
+
+
+def stage_files(contents: Mapping[Path, bytes]) -> None:
+    """Write every file in full beside its final place, or none of them.
+
+    Raises:
+        DatasetError: The disk is full, or refuses; what was staged is removed again.
+    """
+    staged: list[Path] = []
+    try:
+        for path, content in contents.items():
+            partial = path.with_name(path.name + PARTIAL_SUFFIX)
+            staged.append(partial)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+    except BaseException as error:
+        for partial in staged:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+        if not isinstance(error, OSError):
+            raise
+        raise DatasetError(
+            f"{staged[-1].parent} cannot be written",
+            got=error.strerror or str(error),
+            cure="make room and run again: what was recorded before is intact and will be carried on",
+        ) from error
+
+
+def publish_files(paths: Iterable[Path]) -> None:
+    """Move staged files to their places, in the order given: the last one is the commit point."""
+    for path in paths:
+        path.with_name(path.name + PARTIAL_SUFFIX).replace(path)
+
+
+def remove_beyond(folder: Path, num_files: int) -> None:
+    """Delete `chunk-XXX/file-YYY.*` numbered `num_files` and above, and everything half-written."""
+    for path in folder.glob("chunk-*/file-*"):
+        chunk, number = path.parent.name.removeprefix("chunk-"), path.name.split(".")[0].removeprefix("file-")
+        if path.name.endswith(PARTIAL_SUFFIX) or int(chunk) * CHUNKS_SIZE + int(number) >= num_files:
+            path.unlink()

@@ -1,0 +1,66 @@
+"""Every error foreact raises on purpose: one tree, one shape of message.
+
+A message names the thing, says what was got, what is allowed, and what to do about it.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ForeactError(Exception):
+    """Base of all errors a user can cause and cure."""
+
+    def __init__(self, what: str, *, got: object = None, allowed: object = None, cure: str | None = None):
+        """Compose the message.
+
+        Args:
+            what: The thing that is wrong, named as the user knows it.
+            got: What was found.
+            allowed: What would have been right.
+            cure: What to do now, as an imperative sentence.
+        """
+        parts = [what]
+        if got is not None:
+            parts.append(f"got: {got}")
+        if allowed is not None:
+            parts.append(f"allowed: {allowed}")
+        if cure is not None:
+            parts.append(cure)
+        super().__init__("; ".join(parts))
+
+
+class ConfigurationError(ForeactError, ValueError):
+    """A setting that cannot be, alone or beside another."""
+
+
+class UnknownNameError(ConfigurationError):
+    """A name that is in no list of ours; the message lists the names that are."""
+
+    def __init__(self, kind: str, got: str, names: Iterable[str]):
+        """Compose the message.
+
+        Args:
+            kind: What sort of name, for example "task".
+            got: The unknown name.
+            names: The names that would have worked.
+        """
+        known = sorted(names)
+        close = get_close_matches(got, known, n=1)
+        cure = f"did you mean {close[0]!r}?" if close else None
+        super().__init__(f"unknown {kind}", got=repr(got), allowed=", ".join(known), cure=cure)
+
+
+class InputError(ForeactError, ValueError):
+    """An observation, an action or an image that cannot be used."""
+
+
+class DatasetError(ForeactError):
+    """A dataset on disk that is incomplete, damaged or of the wrong kind."""
+
+
+class CheckpointError(ForeactError):
+    """A checkpoint that is missing, damaged, or of another configuration."""
+
+
+class SimulationError(ForeactError):
+    """The simulator cannot run or was misused."""

@@ -1,0 +1,1 @@
+"""Episodes in simulation: recorded from experts, run under policies, counted and shown."""

@@ -1,0 +1,98 @@
+"""Recording an expert's successes as a LeRobot dataset."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from foreact.data.latents import CAMERA_PREFIX
+from foreact.data.recorder import DatasetWriter
+from foreact.data.sequences import EXECUTED
+from foreact.embodiments import Embodiment
+from foreact.errors import ConfigurationError, SimulationError
+from foreact.simulation.demonstrations import NOISE_SCALE_RAD, Demonstration, rollout_expert
+from foreact.simulation.environment import BimanualEnv
+from foreact.simulation.tasks import get_task
+
+MAX_FAILURES = 100
+"""Failures in a row after which collecting gives up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectionConfig:
+    """What to record."""
+
+    task: str
+    """Name of the task."""
+    num_episodes: int = 50
+    """Episodes the dataset shall hold in the end, those already there included."""
+    seed: int = 0
+    """First seed tried; failures are skipped, so the last may lie beyond seed + num_episodes."""
+    image_size: int = 128
+    """Height and width of the recorded pictures, pixels."""
+    noise_scale_rad: float = NOISE_SCALE_RAD
+    """Standard deviation of the disturbance of what is executed; the recorded labels stay the expert's."""
+
+    def __post_init__(self) -> None:
+        get_task(self.task)
+        if self.num_episodes < 1:
+            raise ConfigurationError("num_episodes", got=self.num_episodes, allowed="1 or more")
+        if self.image_size < 2 or self.image_size % 2:
+            raise ConfigurationError("image_size", got=self.image_size, allowed="even, 2 or more")
+
+
+def collect(config: CollectionConfig, root: Path, embodiment: Embodiment) -> Iterator[int]:
+    """Record episodes until the dataset holds as many as asked, yielding how many it holds after each.
+
+    Carries on a dataset that an earlier, interrupted call left: episodes on disk are simulated again (without pictures,
+    which costs little) only to find the seed to go on with.
+    """
+    env = BimanualEnv(config.task, cameras=embodiment.cameras, image_size=config.image_size)
+    names = list(embodiment.dof_names)
+    size = (config.image_size, config.image_size)
+    try:
+        with DatasetWriter.create_or_resume(
+            root,
+            fps=round(embodiment.timing.action_hz),
+            robot_type=embodiment.name,
+            features={"observation.state": names, "action": names, EXECUTED: names},
+            cameras={CAMERA_PREFIX + camera: size for camera in embodiment.cameras},
+        ) as writer:
+            successes = _successes(config, env)
+            for _ in range(min(writer.num_episodes, config.num_episodes)):
+                next(successes)
+            while writer.num_episodes < config.num_episodes:
+                _record(writer, next(successes), env)
+                yield writer.num_episodes
+    finally:
+        env.close()
+
+
+def _successes(config: CollectionConfig, env: BimanualEnv) -> Iterator[Demonstration]:
+    failures, seed = 0, config.seed
+    while failures < MAX_FAILURES:
+        demonstration = rollout_expert(config.task, seed, config.noise_scale_rad, env=env)
+        seed += 1
+        failures = 0 if demonstration.success else failures + 1
+        if demonstration.success:
+            yield demonstration
+    raise SimulationError(
+        f"expert of {config.task}",
+        got=f"{failures} failures in a row",
+        cure="lower noise_scale_rad, or check that the pinned MuJoCo version is installed",
+    )
+
+
+def _record(writer: DatasetWriter, demonstration: Demonstration, env: BimanualEnv) -> None:
+    pictures: dict[str, list] = {camera: [] for camera in env.cameras}
+    for images in demonstration.render(env):
+        for camera, image in images.items():
+            pictures[camera].append(image)
+    writer.add_episode(
+        columns={
+            "observation.state": demonstration.states,
+            "action": demonstration.actions,
+            EXECUTED: demonstration.executed_actions,
+        },
+        videos={CAMERA_PREFIX + camera: frames for camera, frames in pictures.items()},
+        instruction=demonstration.instruction,
+    )

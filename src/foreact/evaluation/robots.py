@@ -1,0 +1,34 @@
+"""A simulated robot, as the control loop wants one."""
+
+import numpy as np
+
+from foreact.simulation.environment import BimanualEnv
+from foreact.types import Observation
+
+
+class SimulatedRobot:
+    """One episode of a simulated task."""
+
+    def __init__(self, env: BimanualEnv, *, seed: int, control_hz: float):
+        """Reset the environment to the episode of that seed."""
+        self._env, self._control_hz = env, control_hz
+        _, self.info = env.reset(seed=seed)
+        self.num_steps = 0
+        self.done = False
+
+    @property
+    def instruction(self) -> str:
+        """What the robot is to do."""
+        return self._env.instruction
+
+    def observe(self) -> Observation:
+        """Take a picture with every camera and read the joints."""
+        return Observation(
+            images=self._env.images(), state=self._env.state(), time_s=self.num_steps / self._control_hz
+        )
+
+    def act(self, action: np.ndarray) -> None:
+        """Execute one action; the episode is over on success or when the time is up."""
+        _, _, terminated, truncated, self.info = self._env.step(action)
+        self.num_steps += 1
+        self.done = terminated or truncated

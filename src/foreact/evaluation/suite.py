@@ -1,0 +1,158 @@
+"""An evaluation: many episodes of one task, resumable, ending in one summary."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foreact.settings import to_plain
+from foreact.errors import CheckpointError, ConfigurationError
+from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, evaluate_episode
+from foreact.evaluation.statistics import wilson_interval
+from foreact.files import write_whole
+from foreact.policy.policy import Policy
+from foreact.simulation.environment import BimanualEnv
+from foreact.simulation.tasks import get_task
+
+FIRST_HELD_OUT_SEED = 1_000_000
+"""Demonstrations are recorded from seeds far below, so no evaluated episode was ever seen in training."""
+EPISODES_FILE = "episodes.jsonl"
+SUMMARY_FILE = "summary.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What is evaluated, and how."""
+
+    task: str
+    """Name of the task."""
+    num_episodes: int = 50
+    """Episodes, of seeds seed, seed + 1, ..."""
+    seed: int = FIRST_HELD_OUT_SEED
+    """First seed; the default is far from those of any demonstration."""
+    closed: bool = True
+    """False runs open loop: after its first picture the policy sees only what it imagined."""
+    execution_horizon: int | None = None
+    """Actions of each chunk that are executed before the next is predicted; None: all."""
+
+    def __post_init__(self) -> None:
+        get_task(self.task)
+        if self.num_episodes < 1:
+            raise ConfigurationError("num_episodes", got=self.num_episodes, allowed="1 or more")
+
+
+def evaluate(
+    policy: Policy,
+    config: EvaluationConfig,
+    folder: Path,
+    *,
+    on_record: Callable[[EpisodeResult, EpisodeRecord], None] | None = None,
+) -> Iterator[EpisodeResult]:
+    """Run the episodes that `folder` does not hold yet, yielding each result; then write the summary.
+
+    Args:
+        policy: Evaluated.
+        config: What and how.
+        folder: Gets `evaluation.json`, `episodes.jsonl` and `summary.json`.
+        on_record: Told everything about each new episode, for videos.
+
+    Raises:
+        CheckpointError: `folder` holds an evaluation of other settings or of another policy.
+    """
+    per_frame = policy.embodiment.timing.actions_per_latent_frame
+    if config.execution_horizon is not None and (
+        config.execution_horizon % per_frame or not 0 < config.execution_horizon <= policy.actions_per_chunk
+    ):
+        raise ConfigurationError(
+            "execution_horizon",
+            got=config.execution_horizon,
+            allowed=f"multiples of {per_frame} up to {policy.actions_per_chunk}",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(
+        folder,
+        {"evaluation": to_plain(config), "inference": to_plain(policy.config), "policy": policy.digest()},
+    )
+    results = {result.seed: result for result in read_results(folder)}
+    env = BimanualEnv(config.task, cameras=policy.embodiment.cameras)
+    try:
+        for seed in range(config.seed, config.seed + config.num_episodes):
+            if seed not in results:
+                results[seed], record = evaluate_episode(
+                    policy, env, seed, closed=config.closed, execution_horizon=config.execution_horizon
+                )
+                _append(folder, results[seed])
+                if on_record:
+                    on_record(results[seed], record)
+            yield results[seed]
+    finally:
+        env.close()
+    summary = summarise(config, list(results.values()), policy.embodiment.timing.action_hz)
+    write_whole(folder / SUMMARY_FILE, (json.dumps(summary, indent=1) + "\n").encode())
+
+
+def summarise(config: EvaluationConfig, results: list[EpisodeResult], action_hz: float) -> dict[str, Any]:
+    """Return success with its 95 % Wilson interval, progress, and what computing a chunk cost."""
+    successes = sum(result.success for result in results)
+    low, high = wilson_interval(successes, len(results))
+    costs = [sum(stages.values()) for result in results for stages in result.stage_ms]
+    executing_ms = [1e3 * count / action_hz for result in results for count in result.executed[:-1]]
+    errors = [error for result in results for error in result.imagination_error]
+    done = [result.steps for result in results if result.success]
+    chunk_ms = float(np.median(costs))
+    whole_chunk_ms = max(executing_ms, default=float("nan"))
+    stages = sorted({name for result in results for stages in result.stage_ms for name in stages})
+    return {
+        "task": config.task,
+        "episodes": len(results),
+        "success_rate": successes / len(results),
+        "ci95_low": low,
+        "ci95_high": high,
+        "progress": float(np.mean([result.progress for result in results])),
+        "steps_to_success": float(np.median(done)) if done else None,
+        "imagination_error": float(np.mean(errors)) if errors else None,
+        "chunk_ms": chunk_ms,
+        "realtime_ratio": chunk_ms / whole_chunk_ms,
+        "stage_ms": {
+            name: float(np.median([s.get(name, 0.0) for result in results for s in result.stage_ms]))
+            for name in stages
+        },
+        "seed": config.seed,
+        "closed_loop": config.closed,
+    }
+
+
+def read_results(folder: Path) -> list[EpisodeResult]:
+    """Return the episodes written so far; a last line cut off by a crash is dropped."""
+    path = folder / EPISODES_FILE
+    if not path.exists():
+        return []
+    results = []
+    for line in path.read_text().splitlines():
+        try:
+            results.append(EpisodeResult(**json.loads(line)))
+        except ValueError:
+            break
+    return results
+
+
+def _append(folder: Path, result: EpisodeResult) -> None:
+    lines = [*read_results(folder), result]
+    text = "".join(json.dumps(dataclasses.asdict(line)) + "\n" for line in lines)
+    write_whole(folder / EPISODES_FILE, text.encode())
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Write what this folder is about, or check that it is about this."""
+    path = folder / "evaluation.json"
+    if path.exists() and json.loads(path.read_text()) != settings:
+        raise CheckpointError(
+            f"evaluation in {folder}",
+            got="one of other settings or of another policy",
+            cure="choose another folder",
+        )
+    write_whole(path, (json.dumps(settings, indent=1) + "\n").encode())

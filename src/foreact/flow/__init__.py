@@ -1,0 +1,1 @@
+"""Flow matching, as pure mathematics: the path, its time, its solver, guidance. Knows no network."""

@@ -1,0 +1,218 @@
+"""From camera frames to actions, step by step: encode, append, imagine, decode."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from foreact.codecs.pixels import pixels_from_uint8
+from foreact.codecs.text import TextEncoder
+from foreact.codecs.video_vae import VideoVAE
+from foreact.embodiments import ActionCodec, Embodiment
+from foreact.errors import ConfigurationError, InputError
+from foreact.policy.predictor import InferenceConfig, Predictor
+from foreact.policy.session import Session
+from foreact.trace import Trace
+from foreact.transformer.model import WorldActionModel
+from foreact.types import ActionChunk
+
+Images = Mapping[str, UInt8[np.ndarray, "time height width 3"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Networks:
+    """What a policy computes with; holds weights only, and may serve any number of sessions."""
+
+    model: WorldActionModel
+    """Trained."""
+    vae: VideoVAE
+    """Frozen."""
+    text_encoder: TextEncoder
+    """Frozen."""
+
+
+class Policy:
+    """Drives one kind of robot. `start` a session, then `observe` and `predict` in turn."""
+
+    def __init__(self, networks: Networks, codec: ActionCodec, config: InferenceConfig):
+        """Put a policy together.
+
+        Args:
+            networks: Trained.
+            codec: The robot, and the normalisation its actions were trained with.
+            config: How chunks are computed.
+
+        Raises:
+            ConfigurationError: The parts do not fit each other.
+        """
+        self.networks = networks
+        self.codec = codec
+        self.config = config
+        _check_fit(networks, codec.embodiment)
+        self.predictor = Predictor(networks.model, config, torch.from_numpy(codec.mask.copy()))
+
+    @property
+    def embodiment(self) -> Embodiment:
+        """The robot this policy drives."""
+        return self.codec.embodiment
+
+    @property
+    def actions_per_chunk(self) -> int:
+        """Actions that `predict` returns."""
+        return self.config.latent_frames_per_chunk * self.embodiment.timing.actions_per_latent_frame
+
+    def with_config(self, config: InferenceConfig) -> "Policy":
+        """Return a policy of the same networks that computes its chunks otherwise."""
+        return Policy(self.networks, self.codec, config)
+
+    def digest(self) -> str:
+        """Return a short name of the network's weights."""
+        digest = hashlib.blake2b(digest_size=8)
+        for name, value in sorted(self.networks.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().float().numpy().tobytes())
+        return digest.hexdigest()
+
+    def start(self, instruction: str, *, seed: int = 0) -> Session:
+        """Return a session that has seen nothing yet.
+
+        Args:
+            instruction: What to do, in words.
+            seed: Of all the noise its predictions start from.
+        """
+        encode = self.networks.text_encoder.encode
+        rollout = self.predictor.start(encode([instruction]), encode([""]), seed=seed)
+        if self.predictor.device.type == "cuda":
+            rollout.trace = Trace(torch.cuda.synchronize)
+        streams = {camera: self.networks.vae.start_stream() for camera in self.embodiment.cameras}
+        return Session(instruction=instruction, rollout=rollout, streams=streams)
+
+    def observe_first(self, session: Session, images: Images, state: Float[np.ndarray, " state"]) -> None:
+        """Take in the first camera frames and the robot's state.
+
+        The cache begins with that latent frame and the actions that would hold the robot where it is.
+
+        Args:
+            session: New; changed.
+            images: One frame per camera, uint8 [1, height, width, 3].
+            state: The robot's own units.
+
+        Raises:
+            InputError: Not exactly one frame, a camera is missing, or numbers are not finite.
+        """
+        if session.initial_pose is not None:
+            raise InputError("first observation", got="a session that already has one", cure="use observe()")
+        session.initial_pose = self.embodiment.hold_action(state)
+        held = np.repeat(session.initial_pose[None], self.embodiment.timing.actions_per_latent_frame, axis=0)
+        self._append(session, images, held, num_frames=1)
+
+    def observe(
+        self, session: Session, images: Images, executed_actions: Float[np.ndarray, "time dofs"]
+    ) -> None:
+        """Take in what the cameras saw while actions were executed; it replaces what was imagined.
+
+        Args:
+            session: Changed.
+            images: Per camera the frames since the last call, uint8 [time, height, width, 3].
+            executed_actions: What the robot was really told meanwhile, the robot's own units.
+
+        Raises:
+            InputError: Counts that do not make whole latent frames, missing cameras, or numbers that are not finite.
+        """
+        if session.initial_pose is None:
+            raise InputError("observation", got="a new session", cure="call observe_first() once before")
+        per_frame = self.embodiment.timing.actions_per_latent_frame
+        num_frames, left_over = divmod(len(executed_actions), per_frame)
+        if left_over or not num_frames:
+            raise InputError(
+                "number of executed actions", got=len(executed_actions), allowed=f"a multiple of {per_frame}"
+            )
+        self._append(session, images, executed_actions, num_frames=num_frames)
+
+    def _append(self, session: Session, images: Images, actions: np.ndarray, *, num_frames: int) -> None:
+        timing = self.embodiment.timing
+        first = session.rollout.next_frame == 0
+        expected = 1 if first else num_frames * timing.vae_factor
+        counts = {camera: len(images[camera]) for camera in self.embodiment.cameras if camera in images}
+        if any(count != expected for count in counts.values()):
+            raise InputError(f"camera frames for {len(actions)} actions", got=counts, allowed=expected)
+        model_actions = torch.from_numpy(self.codec.encode(actions, session.initial_pose))
+        with session.rollout.trace.span("encode"):
+            session.observed = self.encode_frames(session, images)
+        per_frame = (num_frames, timing.actions_per_latent_frame)
+        self.predictor.append_observed(
+            session.rollout, session.observed, model_actions.unflatten(0, per_frame)
+        )
+        session.prediction = None
+
+    @torch.no_grad()
+    def encode_frames(
+        self, session: Session, images: Images
+    ) -> Float[Tensor, "channels frames height width"]:
+        """Return the latents of new camera frames, laid out; the session's VAE streams move on."""
+        layout, device = self.embodiment.layout, self.predictor.device
+        encoded = []
+        for camera, clip in layout.pictures(images):
+            pixels = pixels_from_uint8(clip).to(device)
+            encoded.append(session.streams[camera].encode(pixels)[0])
+        return layout.assemble(encoded)
+
+    def predict(self, session: Session) -> ActionChunk:
+        """Return the next chunk of actions, within the robot's limits, and the future they were decoded from.
+
+        Args:
+            session: Its noise moves on; what it has observed stays as it is.
+
+        Raises:
+            InputError: Nothing has been observed yet.
+        """
+        if session.initial_pose is None:
+            raise InputError(
+                "prediction", got="a session without observations", cure="call observe_first() before"
+            )
+        session.prediction = self.predictor.predict(session.rollout)
+        decoded = self.codec.decode(session.prediction.actions.flatten(0, 1).numpy(), session.initial_pose)
+        imagined = session.prediction.latents
+        return ActionChunk(
+            actions=self.embodiment.clip_actions(decoded),
+            imagined_latents=None if imagined is None else imagined.numpy(),
+            stage_ms=session.rollout.trace.take(),
+        )
+
+    def believe(self, session: Session) -> None:
+        """Open loop: take the predicted chunk for what happened, instead of observing.
+
+        Raises:
+            InputError: There is no prediction, or nothing was imagined.
+        """
+        prediction = session.prediction
+        if prediction is None or prediction.latents is None:
+            raise InputError(
+                "open loop", got="nothing imagined", cure="call predict() of a policy that imagines"
+            )
+        self.predictor.append_observed(session.rollout, prediction.latents, prediction.actions)
+        session.prediction = None
+
+
+def _check_fit(networks: Networks, embodiment: Embodiment) -> None:
+    sizes, vae = networks.model.config, networks.vae
+    fits = [
+        ("latent channels", vae.num_channels, sizes.latent_channels),
+        ("latent canvas", embodiment.layout.canvas_shape(vae.spatial_factor), tuple(sizes.canvas)),
+        ("camera frames per latent frame", vae.temporal_factor, embodiment.timing.vae_factor),
+        (
+            "actions per latent frame",
+            embodiment.timing.actions_per_latent_frame,
+            sizes.actions_per_latent_frame,
+        ),
+        ("text width", networks.text_encoder.dim, sizes.text_dim),
+    ]
+    for what, got, allowed in fits:
+        if got != allowed:
+            raise ConfigurationError(
+                f"{what} of {embodiment.name!r}", got=got, allowed=f"{allowed}, as the network was made for"
+            )

@@ -1,0 +1,20 @@
+"""Named whole configurations, as plain functions. A recipe returns the tree that one training run is made of."""
+
+from collections.abc import Callable
+
+from foreact.errors import UnknownNameError
+from foreact.recipes.tiny import tiny, tiny_reactive
+from foreact.training.run import Recipe
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny-reactive": tiny_reactive}
+
+
+def get_recipe(name: str) -> Recipe:
+    """Return the recipe of that name.
+
+    Raises:
+        UnknownNameError: There is none; those there are are listed.
+    """
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", name, RECIPES)
+    return RECIPES[name]()

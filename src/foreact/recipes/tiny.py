@@ -1,0 +1,53 @@
+"""The policy that ships: small enough to be trained, and to run in real time, on two CPU cores."""
+
+from dataclasses import replace
+
+from foreact.policy.predictor import InferenceConfig
+from foreact.training.corruption import CorruptionConfig
+from foreact.training.optimization import OptimizationConfig
+from foreact.training.run import Recipe
+from foreact.training.step import BatchConfig
+from foreact.transformer.model import TransformerConfig
+
+
+def tiny() -> Recipe:
+    """Return the recipe of the shipped policy: two arms, three cameras, 24 video tokens per latent frame."""
+    corruption = CorruptionConfig(video_shift=2.0, action_shift=1.0)
+    return Recipe(
+        embodiment="aloha",
+        text_dim=64,
+        transformer=TransformerConfig(
+            latent_channels=16,
+            canvas=(12, 8),
+            actions_per_latent_frame=16,
+            video_width=192,
+            action_width=96,
+            num_layers=6,
+            num_heads=6,
+            video_ffn_dim=576,
+            action_ffn_dim=384,
+            text_dim=64,
+        ),
+        corruption=corruption,
+        batch=BatchConfig(global_batch=16, micro_batch=16, max_frames=48),
+        optimization=OptimizationConfig(num_steps=3000, learning_rate=1e-3, warmup_steps=100),
+        inference=InferenceConfig(
+            latent_frames_per_chunk=4,
+            window=64,
+            video_steps=5,
+            s_stop=1.0,
+            action_steps=10,
+            video_shift=corruption.video_shift,
+            action_shift=corruption.action_shift,
+        ),
+    )
+
+
+def tiny_reactive() -> Recipe:
+    """Return the baseline of `tiny`: the same network without imagination, actions straight from what was seen."""
+    recipe = tiny()
+    return replace(
+        recipe,
+        batch=replace(recipe.batch, imagines=False),
+        inference=replace(recipe.inference, imagines=False),
+    )

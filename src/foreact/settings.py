@@ -1,0 +1,109 @@
+"""Settings as plain data: dataclasses to and from what JSON and TOML can hold, every mistake an error."""
+
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from numbers import Integral, Real
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from foreact.errors import ConfigurationError, UnknownNameError
+
+T = TypeVar("T")
+
+
+def to_plain(value: Any) -> Any:
+    """Numbers, strings, lists and dicts only; `from_plain` is the inverse."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, (tuple, list)):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def from_plain(cls: type[T], data: Any, what: str, **builders: Callable[[Any], Any]) -> T:
+    """An instance of the dataclass `cls`, every value of the type its annotation asks for.
+
+    Whole numbers become floats where these are asked for, so that equal settings are saved as equal text.
+
+    Args:
+        cls: The dataclass to make.
+        data: Field names to plain values; lists become tuples.
+        what: What `cls` describes, for the messages.
+        builders: Per field, what makes its value from the plain one (for nested dataclasses).
+
+    Raises:
+        ConfigurationError: `data` is no mapping, has an unknown key, lacks one that has no default, or has a
+            value of another type.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigurationError(f"settings of {what}", got=repr(data), allowed="a table of names and values")
+    known = {field.name: field for field in fields(cls)}  # type: ignore[arg-type]
+    for key in data:
+        if key not in known:
+            raise UnknownNameError(f"setting of {what}", str(key), known)
+    required = [f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [name for name in required if name not in data]:
+        raise ConfigurationError(
+            f"{what} lacks settings", got=", ".join(data), cure=f"add {', '.join(missing)}"
+        )
+    built = {key: v if v is None else builders.get(key, _freeze)(v) for key, v in data.items()}
+    return cls(**{key: _checked(f"{key} of {what}", v, known[key].type) for key, v in built.items()})
+
+
+def list_builder(what: str, build: Callable[[Any], T]) -> Callable[[Any], tuple[T, ...]]:
+    """A builder for `from_plain` that makes one item from each plain one.
+
+    Raises:
+        ConfigurationError: (The builder) what it is given is no list.
+    """
+
+    def build_all(items: Any) -> tuple[T, ...]:
+        if not isinstance(items, (list, tuple)):
+            raise ConfigurationError(what, got=repr(items), allowed="a list of tables")
+        return tuple(build(item) for item in items)
+
+    return build_all
+
+
+def _checked(what: str, value: Any, annotation: Any) -> Any:
+    if not _conforms(value, annotation):
+        raise ConfigurationError(f"setting {what}", got=repr(value), allowed=_describe(annotation))
+    return _plain_numbers(value, annotation)
+
+
+def _plain_numbers(value: Any, annotation: Any) -> Any:
+    kinds = get_args(annotation)
+    if isinstance(value, tuple):
+        return tuple(_plain_numbers(item, kinds[0]) for item in value)
+    if annotation is float or (float in kinds and value is not None):
+        return float(value)
+    return value
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def _conforms(value: Any, annotation: Any) -> bool:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return isinstance(value, str) and value in args
+    if origin in (Union, types.UnionType):
+        return any(_conforms(value, arg) for arg in args)
+    if origin is tuple:
+        items = args[:1] * len(value) if isinstance(value, tuple) and args[-1] is ... else args
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(items)
+            and all(_conforms(item, arg) for item, arg in zip(value, items, strict=True))
+        )
+    number = {int: Integral, float: Real}.get(annotation)
+    if number is not None:
+        return isinstance(value, number) and not isinstance(value, bool)
+    return isinstance(value, annotation)
+
+
+def _describe(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return ", ".join(map(str, get_args(annotation)))
+    return getattr(annotation, "__name__", str(annotation)) if not get_args(annotation) else str(annotation)

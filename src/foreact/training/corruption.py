@@ -1,0 +1,145 @@
+"""What training does to a batch before the network sees it: noise, half-finished history, dropped text.
+
+Every sample draws from a generator of its own, seeded by (seed, step, index in the global batch): how the global batch
+is cut into micro-batches or spread over devices changes nothing.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from foreact.data.batch import Batch
+from foreact.errors import ConfigurationError
+from foreact.flow.path import point_on_path, shift_flow_time, velocity_of_path
+from foreact.transformer.masks import ChunkLayout
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptionConfig:
+    """How a batch is noised."""
+
+    video_shift: float = 3.0
+    """Time shift of video flow times; the sampler at inference uses the same."""
+    action_shift: float = 1.0
+    """Time shift of action flow times."""
+    noisy_history_probability: float = 0.5
+    """Of a chunk's clean video being replaced by a half-denoised one (LingBot-VA, section 3)."""
+    noisy_history_from: float = 0.5
+    """Its flow time is uniform between this and 1."""
+    text_dropout: float = 0.1
+    """Probability of an empty instruction, for guidance."""
+
+    def __post_init__(self) -> None:
+        for name in ("noisy_history_probability", "noisy_history_from", "text_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigurationError(name, got=getattr(self, name), allowed="[0, 1]")
+        for name in ("video_shift", "action_shift"):
+            if getattr(self, name) <= 0:
+                raise ConfigurationError(name, got=getattr(self, name), allowed="above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptedStream:
+    """One stream as it enters the network, and the velocity it should come out with."""
+
+    noisy: Tensor
+    """Frames 1 .. F-1 at `noisy_time`, on the path to the target."""
+    noisy_time: Float[Tensor, "batch noisy_frames"]
+    clean: Tensor
+    """Frames 0 .. F-1 as history shows them."""
+    clean_time: Float[Tensor, "batch frames"]
+    velocity: Tensor
+    """Of the noisy frames."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptedBatch:
+    """Both streams, frames on axis 1, and which instructions are dropped."""
+
+    video: CorruptedStream
+    action: CorruptedStream
+    text_dropped: Bool[Tensor, " batch"]
+
+
+def corrupt(
+    batch: Batch,
+    layout: ChunkLayout,
+    config: CorruptionConfig,
+    generators: list[torch.Generator],
+    *,
+    max_frames: int,
+) -> CorruptedBatch:
+    """Return the batch noised. All chunks of a sequence draw flow times of their own.
+
+    Args:
+        batch: Clean.
+        layout: How its sequences are cut into chunks.
+        config: How much of what.
+        generators: One per sample; advanced.
+        max_frames: Noise is drawn for so many latent frames and cut to the batch's length: what a sample draws does not
+            depend on the length of its neighbours.
+    """
+    latents = batch.latents.transpose(1, 2)
+    samples = []
+    for index, generator in enumerate(generators):
+        draw = _Draw(generator, layout, max_frames)
+        video = _noise_targets(latents[index], draw, config.video_shift)
+        action = _noise_targets(batch.actions[index], draw, config.action_shift)
+        history, history_time = _noise_history(latents[index], draw, config)
+        dropped = torch.rand((), generator=generator) < config.text_dropout
+        samples.append((*video, history, history_time, *action, dropped))
+    columns = [torch.stack(column) for column in zip(*samples, strict=True)]
+    executed_time = torch.ones(batch.executed.shape[:2])
+    return CorruptedBatch(
+        video=CorruptedStream(
+            noisy=columns[0],
+            noisy_time=columns[1],
+            velocity=columns[2],
+            clean=columns[3],
+            clean_time=columns[4],
+        ),
+        action=CorruptedStream(
+            noisy=columns[5],
+            noisy_time=columns[6],
+            velocity=columns[7],
+            clean=batch.executed,
+            clean_time=executed_time,
+        ),
+        text_dropped=columns[8],
+    )
+
+
+class _Draw:
+    """Random numbers of one sample, always drawn for the longest sequence there may be."""
+
+    def __init__(self, generator: torch.Generator, layout: ChunkLayout, max_frames: int):
+        self._generator, self._layout, self._max_frames = generator, layout, max_frames
+
+    def uniform(self) -> Float[Tensor, " frames"]:
+        """Return one number in [0, 1) per chunk, spread over its latent frames."""
+        per_chunk = torch.rand(self._max_frames, generator=self._generator)
+        chunks = zip(per_chunk, self._layout.chunks, strict=False)
+        return torch.cat([value.expand(stop - start) for value, (start, stop) in chunks])
+
+    def normal(self, like: Tensor) -> Tensor:
+        """Return Gaussian noise for frames [frames, ...]."""
+        noise = torch.randn((self._max_frames, *like.shape[1:]), generator=self._generator)
+        return noise[: len(like)]
+
+
+def _noise_targets(data: Tensor, draw: _Draw, shift: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (noisy, flow time, velocity) of frames 1 .. F-1."""
+    times = shift_flow_time(draw.uniform(), shift)[1:]
+    noise = draw.normal(data)[1:]
+    return point_on_path(noise, data[1:], times), times, velocity_of_path(noise, data[1:])
+
+
+def _noise_history(latents: Tensor, draw: _Draw, config: CorruptionConfig) -> tuple[Tensor, Tensor]:
+    """Return (video as history shows it, its flow time); the first observed frame is always clean."""
+    replaced = draw.uniform() < config.noisy_history_probability
+    level = config.noisy_history_from + (1 - config.noisy_history_from) * draw.uniform()
+    times = torch.where(replaced, level, torch.ones(()))
+    times[0] = 1.0
+    return point_on_path(draw.normal(latents), latents, times), times

@@ -1,0 +1,86 @@
+"""The loss: squared error of both streams' velocities. Source: LingBot-VA, L = L_dyn + lambda * L_inv."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from foreact.data.batch import Batch
+from foreact.training.corruption import CorruptedBatch, CorruptedStream
+from foreact.transformer.attention import ChunkedAttention, JointAttention
+from foreact.transformer.masks import ChunkLayout
+from foreact.transformer.model import TextContext, WorldActionModel
+from foreact.transformer.positions import RotaryTable
+from foreact.transformer.tokens import StreamInput, patchify
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Per-sample losses, each a mean over what is valid in the sample."""
+
+    dynamics: Float[Tensor, " batch"]
+    """Of imagined video, L_dyn; zero for a policy that does not imagine."""
+    inverse: Float[Tensor, " batch"]
+    """Of actions, L_inv."""
+
+
+def velocity_losses(
+    model: WorldActionModel,
+    batch: Batch,
+    corrupted: CorruptedBatch,
+    text: TextContext,
+    layout: ChunkLayout,
+    *,
+    channel_mask: Bool[Tensor, " action_channels"],
+    attention: JointAttention | None = None,
+) -> Losses:
+    """Return both losses after one teacher-forced forward over whole sequences.
+
+    Args:
+        model: The network.
+        batch: For what is valid.
+        corrupted: What goes in and what should come out.
+        text: Instructions, dropped ones empty.
+        layout: Who sees whom.
+        channel_mask: Action channels that the robot has; the others count for nothing.
+        attention: Under which mask; by default the fast path of `layout`.
+    """
+    device = batch.latents.device
+    video, action = network_inputs(model, corrupted, layout)
+    velocities = model(video, action, text, attention or ChunkedAttention(layout))
+    num_noisy = layout.num_frames - 1
+    action_error = (velocities[1][:, :num_noisy].float() - corrupted.action.velocity) ** 2
+    counted = batch.action_valid[:, 1:, :, None] & channel_mask
+    inverse = _masked_mean(action_error, counted)
+    if not layout.imagines:
+        return Losses(dynamics=torch.zeros(len(inverse), device=device), inverse=inverse)
+    target = patchify(corrupted.video.velocity.transpose(1, 2))
+    video_error = (velocities[0][:, :num_noisy].float() - target) ** 2
+    dynamics = _masked_mean(video_error, batch.frame_valid[:, 1:, None, None])
+    return Losses(dynamics=dynamics, inverse=inverse)
+
+
+def network_inputs(
+    model: WorldActionModel, corrupted: CorruptedBatch, layout: ChunkLayout
+) -> tuple[StreamInput, StreamInput]:
+    """Return both streams packed as the training mask expects: the noisy copy, then the clean one."""
+    device = corrupted.action.clean.device
+    video = _pack(corrupted.video, layout.imagines, model.video_rotary(layout.video_frames, device))
+    action = _pack(corrupted.action, True, model.action_rotary(layout.action_frames, device))
+    patches = patchify(video.values.transpose(1, 2))
+    return StreamInput(values=patches, flow_time=video.flow_time, rotary=video.rotary), action
+
+
+def _pack(stream: CorruptedStream, with_noisy: bool, rotary: RotaryTable) -> StreamInput:
+    copies = [(stream.noisy, stream.noisy_time)] if with_noisy else []
+    copies.append((stream.clean, stream.clean_time))
+    values, times = (torch.cat(parts, dim=1) for parts in zip(*copies, strict=True))
+    return StreamInput(values=values, flow_time=times, rotary=rotary)
+
+
+def _masked_mean(error: Tensor, counted: Tensor) -> Float[Tensor, " batch"]:
+    """Return each sample's mean over what counts; 0 where nothing does."""
+    counted = counted.expand(error.shape)
+    total = (error * counted).flatten(1).sum(1)
+    return total / counted.flatten(1).sum(1).clamp(min=1)

@@ -1,0 +1,232 @@
+"""A training run: from datasets whose latents are cached to a policy on disk."""
+
+import copy
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from foreact.codecs.text import HashedWordEncoder
+from foreact.codecs.video_vae import VideoVAE
+from foreact.data.batch import SequenceSampler, TrainingSequence
+from foreact.data.episodes import EpisodeDataset
+from foreact.data.latents import LatentCache
+from foreact.data.sequences import fit_codec, load_sequences
+from foreact.embodiments import ActionCodec, load_embodiment
+from foreact.settings import to_plain
+from foreact.errors import ConfigurationError, DatasetError
+from foreact.files import write_whole
+from foreact.policy.checkpoint import save_policy
+from foreact.policy.policy import Networks, Policy
+from foreact.policy.predictor import InferenceConfig
+from foreact.training.corruption import CorruptionConfig
+from foreact.training.optimization import OptimizationConfig, make_optimizer, update_ema
+from foreact.training.state import TrainingState
+from foreact.training.step import BatchConfig, Learner
+from foreact.training.validation import open_loop_error
+from foreact.transformer.initialization import ActionInitialization, initialize
+from foreact.transformer.model import TransformerConfig, WorldActionModel
+
+STATE_FILE = "state.safetensors"
+POLICY_FOLDER = "policy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The whole tree of settings of one training run."""
+
+    embodiment: str
+    """Name or TOML file of the robot."""
+    text_dim: int
+    """Width of the small text encoder."""
+    transformer: TransformerConfig
+    """Sizes of the network."""
+    corruption: CorruptionConfig
+    """What noise it learns from."""
+    batch: BatchConfig
+    """How much it learns from at once."""
+    optimization: OptimizationConfig
+    """How it is optimised."""
+    inference: InferenceConfig
+    """How the trained policy computes its chunks, unless told otherwise."""
+    action_initialization: ActionInitialization = "interpolated"
+    """Where the action stream starts from."""
+    precision: str = "float32"
+    """Of the network's arithmetic: float32 or bfloat16; weights are float32."""
+    num_held_out: int = 5
+    """Last episodes of every dataset that are never trained on, and judged instead."""
+    save_every: int = 100
+    """Steps between checkpoints."""
+    judge_every: int = 500
+    """Steps between measurements on held-out episodes."""
+    seed: int = 0
+    """Of the weights and of every draw."""
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("float32", "bfloat16"):
+            raise ConfigurationError("precision", got=self.precision, allowed="float32, bfloat16")
+        if self.text_dim != self.transformer.text_dim:
+            raise ConfigurationError("text_dim", got=self.text_dim, allowed=self.transformer.text_dim)
+        for name in ("save_every", "judge_every"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a run tells after every step."""
+
+    step: int
+    """Steps done."""
+    num_steps: int
+    loss: float
+    dynamics: float
+    inverse: float
+    judged: str
+    """The latest measurement on held-out episodes, in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Everything a run learns from and is judged by."""
+
+    sources: list[list[TrainingSequence]]
+    held_out: list[TrainingSequence]
+    codec: ActionCodec
+
+
+def load_training_data(recipe: Recipe, datasets: list[EpisodeDataset], vae: VideoVAE) -> TrainingData:
+    """Return the datasets in model units, their last episodes held out.
+
+    Raises:
+        DatasetError: A dataset does not fit the robot, has no cached latents, or too few episodes.
+    """
+    embodiment = load_embodiment(recipe.embodiment)
+    codec = fit_codec(datasets, embodiment)
+    sources, held_out = [], []
+    for dataset in datasets:
+        sequences = load_sequences(dataset, LatentCache(dataset, vae, embodiment), codec)
+        if len(sequences) <= recipe.num_held_out:
+            raise DatasetError(
+                f"episodes in {dataset.root}",
+                got=len(sequences),
+                allowed=f"more than the {recipe.num_held_out} that are held out",
+            )
+        cut = len(sequences) - recipe.num_held_out
+        sources.append(sequences[:cut])
+        held_out.extend(sequences[cut:])
+    return TrainingData(sources=sources, held_out=held_out, codec=codec)
+
+
+def train(
+    recipe: Recipe,
+    datasets: list[EpisodeDataset],
+    vae: VideoVAE,
+    folder: Path,
+    *,
+    device: torch.device | str = "cpu",
+) -> Iterator[Progress]:
+    """Train, yielding after every step; carry on exactly where an interrupted call of the same settings stopped.
+
+    `folder` gets `policy/` (what `foreact.load` takes, on the averaged weights), `state.safetensors` (for resuming),
+    `recipe.json`, `log.jsonl` and TensorBoard's files.
+
+    Raises:
+        CheckpointError: `folder` holds a run of other settings, or a damaged one.
+        DatasetError: See `load_training_data`.
+    """
+    data = load_training_data(recipe, datasets, vae)
+    model = WorldActionModel(recipe.transformer)
+    initialize(model, seed=recipe.seed, action=recipe.action_initialization)
+    model.to(device)
+    run = _Run(recipe, data, model, vae.to(device).eval(), folder)
+    run.resume()
+    yield from run.steps()
+
+
+class _Run:
+    """The moving parts of one call of `train`."""
+
+    def __init__(
+        self, recipe: Recipe, data: TrainingData, model: WorldActionModel, vae: VideoVAE, folder: Path
+    ):
+        self._recipe, self._data, self._model, self._vae, self._folder = recipe, data, model, vae, folder
+        self._state = TrainingState(model, make_optimizer(model, recipe.optimization))
+        self._text_encoder = HashedWordEncoder(dim=recipe.text_dim)
+        self._learner = Learner(
+            model,
+            SequenceSampler(data.sources, max_frames=recipe.batch.max_frames, seed=recipe.seed),
+            self._text_encoder,
+            batch=recipe.batch,
+            corruption=recipe.corruption,
+            channel_mask=data.codec.mask,
+            seed=recipe.seed,
+            bfloat16=recipe.precision == "bfloat16",
+        )
+        self._judged = ""
+        self._configuration = {
+            "recipe": to_plain(recipe),
+            "episodes": [len(source) for source in data.sources],
+            "actions": data.codec.to_dict(),
+        }
+
+    def resume(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if (self._folder / STATE_FILE).exists():
+            self._state.load(self._folder / STATE_FILE, self._configuration)
+        write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
+
+    def steps(self) -> Iterator[Progress]:
+        recipe, state = self._recipe, self._state
+        num_steps = recipe.optimization.num_steps
+        with SummaryWriter(self._folder / "tensorboard", purge_step=state.step) as log:
+            while state.step < num_steps:
+                progress = self._step(log)
+                done = state.step == num_steps
+                if done or state.step % recipe.judge_every == 0:
+                    self._judge(log)
+                if done or state.step % recipe.save_every == 0:
+                    self._save()
+                yield progress
+
+    def _step(self, log: SummaryWriter) -> Progress:
+        recipe, state, settings = self._recipe, self._state, self._recipe.optimization
+        for group in state.optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at(state.step)
+        state.optimizer.zero_grad(set_to_none=True)
+        result = self._learner.accumulate_gradients(state.step)
+        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), settings.max_grad_norm)
+        state.optimizer.step()
+        update_ema(state.ema.values(), self._model.parameters(), settings.ema_decay_at(state.step))
+        for name, value in (*vars(result).items(), ("grad_norm", norm.item())):
+            log.add_scalar(f"train/{name}", value, state.step)
+        state.step += 1
+        return Progress(
+            step=state.step, num_steps=recipe.optimization.num_steps, judged=self._judged, **vars(result)
+        )
+
+    def policy(self) -> Policy:
+        """Return the policy as it stands, on the averaged weights."""
+        averaged = copy.deepcopy(self._model).eval()
+        averaged.load_state_dict(self._state.ema)
+        networks = Networks(model=averaged, vae=self._vae, text_encoder=self._text_encoder)
+        return Policy(networks, self._data.codec, self._recipe.inference)
+
+    def _judge(self, log: SummaryWriter) -> None:
+        error = open_loop_error(self.policy(), self._data.held_out, seed=self._recipe.seed)
+        figures = {name: value for name, value in vars(error).items() if value is not None}
+        for name, value in figures.items():
+            log.add_scalar(f"held_out/{name}", value, self._state.step)
+        self._judged = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
+        with (self._folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps({"step": self._state.step, "time": time.time(), **figures}) + "\n")
+
+    def _save(self) -> None:
+        self._state.save(self._folder / STATE_FILE, self._configuration)
+        provenance = {"steps": self._state.step, **self._configuration}
+        provenance.pop("actions")
+        save_policy(self.policy(), self._folder / POLICY_FOLDER, provenance=provenance)

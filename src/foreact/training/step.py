@@ -1,0 +1,157 @@
+"""One optimiser step: the global batch drawn, noised, pushed through in micro-batches, and learned from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from foreact.codecs.text import TextEncoder
+from foreact.data.batch import SequenceSampler, TrainingSequence, collate
+from foreact.errors import ConfigurationError
+from foreact.training.corruption import CorruptedStream, CorruptionConfig, corrupt
+from foreact.training.loss import Losses, velocity_losses
+from foreact.transformer.masks import ChunkLayout
+from foreact.transformer.model import TextContext, WorldActionModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """How much is learned from at once. The global batch is the setting; accumulation follows from it."""
+
+    global_batch: int = 32
+    """Sequences per optimiser step, on however many devices."""
+    micro_batch: int = 8
+    """Sequences per forward; changes memory and speed, not the result."""
+    max_frames: int = 48
+    """Longest sequence, latent frames; longer episodes are cropped at random."""
+    max_chunk: int = 4
+    """K is drawn from 1 to this for every step."""
+    window: tuple[int, int] = (4, 64)
+    """History window in latent frames: drawn between these for every step."""
+    inverse_weight: float = 1.0
+    """Lambda, of the actions' loss."""
+    imagines: bool = True
+    """False trains the reactive baseline: no video is predicted, actions come from the history."""
+
+    def __post_init__(self) -> None:
+        for name in ("global_batch", "micro_batch", "max_chunk"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
+        if self.max_frames < 2:
+            raise ConfigurationError("max_frames", got=self.max_frames, allowed="2 or more")
+        if not 1 <= self.window[0] <= self.window[1]:
+            raise ConfigurationError("window", got=self.window, allowed="1 <= least <= greatest")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Means over the global batch."""
+
+    loss: float
+    dynamics: float
+    inverse: float
+
+
+class Learner:
+    """Computes the loss of any step's global batch: a function of the weights, the seed and the step alone."""
+
+    def __init__(
+        self,
+        model: WorldActionModel,
+        sampler: SequenceSampler,
+        text_encoder: TextEncoder,
+        *,
+        batch: BatchConfig,
+        corruption: CorruptionConfig,
+        channel_mask: np.ndarray,
+        seed: int,
+        bfloat16: bool = False,
+    ):
+        """Keep everything; draw nothing yet.
+
+        Args:
+            model: Learns, in place.
+            sampler: Draws sequences.
+            text_encoder: Frozen.
+            batch: How much at once.
+            corruption: What is done to it.
+            channel_mask: bool [action_channels] of the robot.
+            seed: Of all draws.
+            bfloat16: Run the network in bfloat16 (weights stay float32).
+        """
+        self._model, self._sampler, self._text_encoder = model, sampler, text_encoder
+        self._batch, self._corruption, self._seed, self._bfloat16 = batch, corruption, seed, bfloat16
+        self._device = next(model.parameters()).device
+        self._channel_mask = torch.from_numpy(channel_mask.copy()).to(self._device)
+
+    def accumulate_gradients(self, step: int) -> StepResult:
+        """Add the gradients of the step's mean loss to the weights' `.grad`; return the losses.
+
+        Sequences of like length share a micro-batch, which saves padding and changes nothing else.
+        """
+        config = self._batch
+        sequences = [self._sampler.draw(step, index) for index in range(config.global_batch)]
+        order = sorted(range(len(sequences)), key=lambda index: sequences[index].num_frames)
+        total = torch.zeros(2)
+        for start in range(0, len(order), config.micro_batch):
+            indices = order[start : start + config.micro_batch]
+            losses = self.losses([sequences[i] for i in indices], indices, step)
+            loss = (losses.dynamics + config.inverse_weight * losses.inverse).sum() / config.global_batch
+            loss.backward()
+            total += torch.stack([losses.dynamics.detach().sum(), losses.inverse.detach().sum()]).cpu()
+        dynamics, inverse = (total / config.global_batch).tolist()
+        return StepResult(dynamics + config.inverse_weight * inverse, dynamics, inverse)
+
+    def losses(self, sequences: list[TrainingSequence], indices: list[int], step: int) -> Losses:
+        """Return per-sample losses of some samples of a step's global batch.
+
+        Args:
+            sequences: The samples.
+            indices: Which samples they are: they seed the noise.
+            step: Likewise.
+        """
+        batch = collate(sequences)
+        layout = self._layout(step, batch.num_frames)
+        generators = [torch.Generator().manual_seed(_mix(self._seed, step, index)) for index in indices]
+        corrupted = corrupt(batch, layout, self._corruption, generators, max_frames=self._batch.max_frames)
+        text = self._text(batch.instructions, corrupted.text_dropped)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            return velocity_losses(
+                self._model,
+                _to(batch, self._device),
+                _to(corrupted, self._device),
+                text,
+                layout,
+                channel_mask=self._channel_mask,
+            )
+
+    def _layout(self, step: int, num_frames: int) -> ChunkLayout:
+        rng = np.random.default_rng([self._seed, step])
+        chunk = int(rng.integers(1, self._batch.max_chunk + 1))
+        window = int(rng.integers(self._batch.window[0], self._batch.window[1] + 1))
+        return ChunkLayout(
+            num_frames=num_frames, frames_per_chunk=chunk, window=window, imagines=self._batch.imagines
+        )
+
+    def _text(self, instructions: tuple[str, ...], dropped: torch.Tensor) -> TextContext:
+        kept = ["" if drop else text for text, drop in zip(instructions, dropped.tolist(), strict=True)]
+        embedding = self._text_encoder.encode(kept)
+        return self._model.read_text(embedding.tokens.to(self._device), embedding.lengths.to(self._device))
+
+
+def _mix(*numbers: int) -> int:
+    """Return one seed that depends on all the numbers and on their order."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _to(record, device: torch.device):
+    """Return a batch with all its tensors on a device, nested streams included."""
+    if device.type == "cpu":
+        return record
+
+    def move(value):
+        if isinstance(value, torch.Tensor):
+            return value.to(device, non_blocking=True)
+        return _to(value, device) if isinstance(value, CorruptedStream) else value
+
+    return type(record)(**{name: move(value) for name, value in vars(record).items()})

@@ -1,0 +1,73 @@
+"""What a run is judged by while it goes on: held-out episodes, predicted chunk by chunk from their real history."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from foreact.data.batch import TrainingSequence
+from foreact.policy.policy import Policy
+from foreact.policy.predictor import Prediction
+from foreact.policy.viewer import LatentViewer, hold_last, moving_frames, psnr_db, squared_errors
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenLoopError:
+    """Means over all chunks of some held-out episodes. Predictions are never executed: history stays the recorded one.
+
+    Pictures are compared over frames in which something moves, as the VAE shows both sides.
+    """
+
+    action_error: float
+    """Mean absolute error of decoded actions, in model units (the 1 % to 99 % range of an action is 2)."""
+    imagination_psnr_db: float | None = None
+    """Of imagined frames; None for a policy that does not imagine."""
+    last_frame_psnr_db: float | None = None
+    """Of the last real frame, held still."""
+
+
+@torch.no_grad()
+def open_loop_error(policy: Policy, sequences: list[TrainingSequence], *, seed: int) -> OpenLoopError:
+    """Return how far the policy's predictions are from what was recorded.
+
+    Args:
+        policy: To be judged.
+        sequences: Held-out.
+        seed: Of the noise predictions start from.
+    """
+    mask = torch.from_numpy(policy.codec.mask.copy())
+    action_errors, imagined, held = [], [], []
+    for index, sequence in enumerate(sequences):
+        viewer = LatentViewer(policy.networks.vae, policy.embodiment.layout)
+        last = viewer.show(sequence.latents[:, :1])
+        for now, prediction in predict_chunks(policy, sequence, seed=seed + index):
+            counted = (sequence.action_valid[now, :, None] & mask).expand_as(prediction.actions)
+            action_errors.append((prediction.actions - sequence.actions[now]).abs()[counted].mean().item())
+            if prediction.latents is None:
+                continue
+            guess, real = viewer.peek(prediction.latents), viewer.show(sequence.latents[:, now])
+            moving = moving_frames(real, last)
+            still = hold_last(last, len(moving))
+            imagined.extend(squared_errors(guess, real)[moving])
+            held.extend(squared_errors(still, real)[moving])
+            last = real
+    return OpenLoopError(
+        action_error=float(np.mean(action_errors)),
+        imagination_psnr_db=psnr_db(float(np.mean(imagined))) if imagined else None,
+        last_frame_psnr_db=psnr_db(float(np.mean(held))) if held else None,
+    )
+
+
+def predict_chunks(
+    policy: Policy, sequence: TrainingSequence, *, seed: int
+) -> Iterator[tuple[slice, Prediction]]:
+    """Yield (latent frames, prediction) of every whole chunk of a recorded episode, each from its real history."""
+    predictor, encode = policy.predictor, policy.networks.text_encoder.encode
+    rollout = predictor.start(encode([sequence.instruction]), encode([""]), seed=seed)
+    predictor.append_observed(rollout, sequence.latents[:, :1], sequence.executed[:1])
+    chunk = policy.config.latent_frames_per_chunk
+    for start in range(1, sequence.num_frames - chunk + 1, chunk):
+        now = slice(start, start + chunk)
+        yield now, predictor.predict(rollout)
+        predictor.append_observed(rollout, sequence.latents[:, now], sequence.executed[now])

@@ -1,0 +1,135 @@
+"""One layer of one stream. Both streams use this class; only their widths differ."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from foreact.transformer.attention import Projected
+from foreact.transformer.positions import RotaryTable, rotate
+
+
+@dataclass(frozen=True)
+class TextKeys:
+    """Keys and values of an instruction in one layer of one stream: computed once per session, not per step."""
+
+    keys: Float[Tensor, "batch heads length head_dim"]
+    values: Float[Tensor, "batch heads length head_dim"]
+    bias: Float[Tensor, "batch 1 1 length"]
+    """Added to the scores: minus infinity hides padding."""
+
+
+@dataclass(frozen=True)
+class Modulation:
+    """Shift, scale and gate of the two residual branches, per latent frame (not per token)."""
+
+    attention: tuple[Tensor, Tensor, Tensor]
+    feed_forward: tuple[Tensor, Tensor, Tensor]
+
+
+class JointProjections(nn.Module):
+    """Queries, keys and values at the joint width, and the way back.
+
+    "direct": four matrices between the stream's width and the joint width, 4 * width * joint_width parameters.
+    "factorized": four at the stream's own width, and one shared way up and one shared way down.
+    """
+
+    def __init__(self, width: int, joint_width: int, num_heads: int, kind: str, eps: float):
+        super().__init__()
+        inner = joint_width if kind == "direct" else width
+        self.num_heads = num_heads
+        self.to_q = nn.Linear(width, inner)
+        self.to_k = nn.Linear(width, inner)
+        self.to_v = nn.Linear(width, inner)
+        self.to_out = nn.Linear(inner, width)
+        self.up = nn.Identity() if kind == "direct" else nn.Linear(width, joint_width, bias=False)
+        self.down = nn.Identity() if kind == "direct" else nn.Linear(joint_width, width, bias=False)
+        self.norm_q = nn.RMSNorm(joint_width, eps)
+        self.norm_k = nn.RMSNorm(joint_width, eps)
+
+    def project(self, x: Float[Tensor, "batch frames tokens width"], rotary: RotaryTable) -> Projected:
+        """Return queries, keys and values; q and k are normalised over the full width, before the heads split."""
+        queries = self.norm_q(self.up(self.to_q(x)))
+        keys = self.norm_k(self.up(self.to_k(x)))
+        values = self.up(self.to_v(x))
+        heads = (self.num_heads, -1)
+        return Projected(
+            queries=rotate(queries.unflatten(-1, heads), rotary),
+            keys=rotate(keys.unflatten(-1, heads), rotary),
+            values=values.unflatten(-1, heads),
+        )
+
+    def back(self, attended: Float[Tensor, "batch frames tokens joint_width"]) -> Tensor:
+        """Return attended values at the stream's width."""
+        return self.to_out(self.down(attended))
+
+
+class TextAttention(nn.Module):
+    """Cross-attention to the instruction, at the stream's own width."""
+
+    def __init__(self, width: int, num_heads: int, eps: float):
+        super().__init__()
+        self.num_heads = num_heads
+        self.to_q = nn.Linear(width, width)
+        self.to_k = nn.Linear(width, width)
+        self.to_v = nn.Linear(width, width)
+        self.to_out = nn.Linear(width, width)
+        self.norm_q = nn.RMSNorm(width, eps)
+        self.norm_k = nn.RMSNorm(width, eps)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+    def text_keys(self, text: Float[Tensor, "batch length width"], bias: Tensor) -> TextKeys:
+        """Return what `forward` needs of the text."""
+        return TextKeys(self._heads(self.norm_k(self.to_k(text))), self._heads(self.to_v(text)), bias)
+
+    def forward(self, x: Float[Tensor, "batch frames tokens width"], text: TextKeys) -> Tensor:
+        """Return what each token reads from the instruction."""
+        queries = self._heads(self.norm_q(self.to_q(x)).flatten(1, 2))
+        read = F.scaled_dot_product_attention(queries, text.keys, text.values, attn_mask=text.bias)
+        return self.to_out(read.transpose(1, 2).flatten(2).unflatten(1, x.shape[1:3]))
+
+
+class StreamBlock(nn.Module):
+    """Joint attention, text attention, feed-forward; the first and last modulated by flow time.
+
+    Source: Wan's transformer block, with self-attention taken apart so that two streams can share it.
+    """
+
+    def __init__(
+        self, *, width: int, joint_width: int, num_heads: int, ffn_dim: int, projection: str, eps: float
+    ):
+        super().__init__()
+        self.eps = eps
+        self.joint = JointProjections(width, joint_width, num_heads, projection, eps)
+        self.text = TextAttention(width, num_heads, eps)
+        self.text_norm = nn.LayerNorm(width, eps)
+        self.ffn_in = nn.Linear(width, ffn_dim)
+        self.ffn_out = nn.Linear(ffn_dim, width)
+        self.modulation_table = nn.Parameter(torch.randn(6, width) / width**0.5)
+
+    def modulation(self, time: Float[Tensor, "batch #frames 6 width"]) -> Modulation:
+        """Return this layer's modulation for the time projection of each latent frame."""
+        parts = (self.modulation_table + time).unsqueeze(2).unbind(3)
+        return Modulation(attention=parts[:3], feed_forward=parts[3:])
+
+    def project(self, x: Tensor, modulation: Modulation, rotary: RotaryTable) -> Projected:
+        """Return what enters joint attention."""
+        shift, scale, _ = modulation.attention
+        return self.joint.project(modulated_norm(x, shift, scale, self.eps), rotary)
+
+    def update(self, x: Tensor, attended: Tensor, modulation: Modulation, text: TextKeys) -> Tensor:
+        """Return the tokens after joint attention brought `attended`."""
+        x = x + self.joint.back(attended) * modulation.attention[2]
+        x = x + self.text(self.text_norm(x), text)
+        shift, scale, gate = modulation.feed_forward
+        hidden = F.gelu(self.ffn_in(modulated_norm(x, shift, scale, self.eps)), approximate="tanh")
+        return x + self.ffn_out(hidden) * gate
+
+
+def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """Return the layer norm of x without weights of its own, scaled by 1 + scale and shifted."""
+    return F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift

@@ -1,0 +1,131 @@
+"""The KV cache of one session: what was observed, in a ring; what is imagined, in scratch space beside it.
+
+Per layer one buffer holds `[ scratch | ring ]`. The ring has a slot for each latent frame of the window. Scratch is filled
+from its end towards its start, so scratch entries in use and ring entries in use are always one contiguous
+slice: attention reads it without a copy, a gather or a mask, and imagining can never evict history. Positions are
+inside the keys already, so the order of slots in the ring does not matter.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from foreact.errors import ConfigurationError
+
+
+class KVCache:
+    """Keys and values of every layer for one session (one or, with guidance, two rows)."""
+
+    def __init__(
+        self,
+        *,
+        num_layers: int,
+        batch: int,
+        num_heads: int,
+        head_dim: int,
+        window: int,
+        video_tokens: int,
+        action_tokens: int,
+        scratch_frames: int,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
+        """Allocate the whole cache; it never grows.
+
+        Args:
+            num_layers: Of the network.
+            batch: Rows: 1, or 2 when a conditional and an unconditional branch run side by side.
+            num_heads: Of joint attention.
+            head_dim: Of joint attention.
+            window: Latent frames of history kept.
+            video_tokens: Per latent frame.
+            action_tokens: Per latent frame.
+            scratch_frames: Latent frames of video and actions that may be imagined or in flight at once.
+            device: Where the buffers live.
+            dtype: Of keys and values.
+        """
+        if window < 1 or scratch_frames < 1:
+            raise ConfigurationError(
+                "KV cache", got=f"window {window}, scratch {scratch_frames}", allowed="1 or more"
+            )
+        self.window = window
+        self.num_observed = 0
+        """Latent frames observed since the session began; those beyond the window are forgotten."""
+        self._tokens = (video_tokens, action_tokens)
+        self._slot = video_tokens + action_tokens
+        self._scratch = scratch_frames * self._slot
+        self._imagined = 0
+        shape = (num_layers, batch, num_heads, self._scratch + window * self._slot, head_dim)
+        self._keys = torch.zeros(shape, device=device, dtype=dtype)
+        self._values = torch.zeros(shape, device=device, dtype=dtype)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes allocated."""
+        return 2 * self._keys.numel() * self._keys.element_size()
+
+    @property
+    def num_imagined_tokens(self) -> int:
+        """Tokens imagined and kept, not yet dropped."""
+        return self._imagined
+
+    def write_scratch(
+        self, layer: int, keys: Tensor, values: Tensor, offset: int
+    ) -> tuple[Float[Tensor, "batch heads seen head_dim"], Float[Tensor, "batch heads seen head_dim"]]:
+        """Place new entries beside those in use; return the keys and values that their queries see.
+
+        Args:
+            layer: Which layer.
+            keys: [rows, heads, tokens, head_dim]; fewer rows than the cache has use its first ones.
+            values: The same shape.
+            offset: Tokens of this pass placed so far, these included.
+
+        Raises:
+            ConfigurationError: The scratch space is too small for them.
+        """
+        start = self._scratch - self._imagined - offset
+        if start < 0:
+            raise ConfigurationError(
+                "tokens in the cache's scratch space",
+                got=self._imagined + offset,
+                allowed=f"at most {self._scratch}",
+                cure="make the cache with more scratch_frames",
+            )
+        rows, end = keys.shape[0], start + keys.shape[2]
+        self._keys[layer, :rows, :, start:end] = keys
+        self._values[layer, :rows, :, start:end] = values
+        stop = self._scratch + min(self.num_observed, self.window) * self._slot
+        return self._keys[layer, :rows, :, start:stop], self._values[layer, :rows, :, start:stop]
+
+    def append_imagined(self, num_tokens: int) -> None:
+        """Keep the last pass's entries as imagined ones: later passes see them until they are dropped."""
+        self._imagined += num_tokens
+
+    def drop_imagined(self) -> None:
+        """Forget everything imagined."""
+        self._imagined = 0
+
+    def append_observed(self, num_frames: int) -> None:
+        """Move the last pass (video and actions of `num_frames` latent frames) into the ring, dropping the imagined.
+
+        Raises:
+            ConfigurationError: Something imagined is still kept: it would be mixed with what was observed.
+        """
+        if self._imagined:
+            raise ConfigurationError(
+                "appending observed frames",
+                got=f"{self._imagined} imagined tokens",
+                cure="call drop_imagined() first",
+            )
+        kept = min(num_frames, self.window)
+        video_start = self._scratch - num_frames * self._tokens[0]
+        action_start = video_start - num_frames * self._tokens[1]
+        for frame in range(num_frames - kept, num_frames):
+            slot = self._scratch + (self.num_observed + frame) % self.window * self._slot
+            for source, size, target in (
+                (video_start + frame * self._tokens[0], self._tokens[0], slot),
+                (action_start + frame * self._tokens[1], self._tokens[1], slot + self._tokens[0]),
+            ):
+                for buffer in (self._keys, self._values):
+                    buffer[..., target : target + size, :] = buffer[..., source : source + size, :]
+        self.num_observed += num_frames

@@ -1,0 +1,68 @@
+"""Where the weights start.
+
+The action stream is made from the video stream, matrix by matrix, so that both streams' activations have like
+distributions when they first meet in joint attention. Source: LingBot-VA (arXiv 2601.21998), section 3.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foreact.errors import ConfigurationError
+from foreact.transformer.model import WorldActionModel
+
+ActionInitialization = Literal["interpolated", "random"]
+
+
+def initialize(model: WorldActionModel, *, seed: int, action: ActionInitialization = "interpolated") -> None:
+    """Set every weight of `model` in place: the video stream at random, the action stream as asked.
+
+    "interpolated" shrinks the video stream's layers to the action width; "random" draws them afresh.
+    """
+    if action not in ("interpolated", "random"):
+        raise ConfigurationError("action initialization", got=action, allowed="interpolated, random")
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    for stream in (model.video, model.action):
+        for time in (stream.time_in, stream.time_out):
+            nn.init.normal_(time.weight, std=0.02, generator=generator)
+        nn.init.zeros_(stream.head.weight)
+        for table in [stream.head_table, *(block.modulation_table for block in stream.blocks)]:
+            nn.init.normal_(table, std=table.shape[-1] ** -0.5, generator=generator)  # type: ignore[arg-type]
+    if action == "interpolated":
+        interpolate_action_stream(model)
+
+
+@torch.no_grad()
+def interpolate_action_stream(model: WorldActionModel) -> None:
+    """Overwrite the action stream's layers (in place) by the video stream's, interpolated to its width.
+
+    What only the action stream has (its way in and out, a factorized way up and down) keeps its own weights.
+    """
+    video = dict(model.video.named_parameters())
+    for name, parameter in model.action.named_parameters():
+        if name.startswith(("embed", "head.")) or ".joint.up." in name or ".joint.down." in name:
+            continue
+        parameter.copy_(resize_weight(video[name], tuple(parameter.shape)))
+
+
+def resize_weight(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return `weight` interpolated linearly to `shape`, its last axis scaled to keep the output variance.
+
+    A matrix with fewer inputs sums fewer terms: sqrt(old inputs / new inputs) makes up for it. Vectors (biases, norms,
+    modulation tables) are interpolated unscaled.
+    """
+    stacked = weight.shape[0] if weight.ndim == 2 and weight.shape[0] < 8 else None
+    if weight.ndim == 1 or stacked:
+        rows = weight.reshape(1, -1, weight.shape[-1])
+        return F.interpolate(rows, size=shape[-1], mode="linear", align_corners=True).reshape(shape)
+    resized = F.interpolate(weight[None, None], size=shape, mode="bilinear", align_corners=True)[0, 0]
+    if weight.shape[1] != shape[1]:
+        resized = resized * (weight.shape[1] / shape[1]) ** 0.5
+    return resized

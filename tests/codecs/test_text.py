@@ -1,0 +1,120 @@
+import builtins
+import hashlib
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from foreact.codecs.text import HashedWordEncoder, TextEncoder, UMT5Encoder
+from foreact.errors import CheckpointError, ConfigurationError
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+ENCODER = HashedWordEncoder(dim=16, max_length=6)
+
+
+def test_the_numbers_are_the_same_on_every_machine():
+    tokens = HashedWordEncoder().encode(["lift the red cube"]).tokens
+    digest = hashlib.sha256((tokens * 1000).round().to(torch.int16).numpy().tobytes()).hexdigest()
+    assert digest[:16] == "3d8e362d936677d8"
+
+
+def test_words_are_unit_vectors_and_places_shift_them():
+    encoder = HashedWordEncoder(dim=64)
+    tokens = encoder.encode(["cube cube", "bin cube"]).tokens
+    place = tokens[0, 1] - tokens[0, 0]
+    torch.testing.assert_close(tokens[1, 1], tokens[0, 1])
+    assert 0 < place.norm() < 1
+    word = tokens[0, 0] - torch.cat([torch.zeros(32), torch.full((32,), 0.5 / 32**0.5)])
+    assert word.norm().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_different_words_are_nearly_orthogonal():
+    tokens = (
+        HashedWordEncoder(dim=256).encode(["lift", "transfer", "left", "right", "red", "blue"]).tokens[:, 0]
+    )
+    place = torch.cat([torch.zeros(128), torch.full((128,), 0.5 / 128**0.5)])
+    products = (tokens - place) @ (tokens - place).T
+    assert (products - torch.eye(6)).abs().max() < 0.3
+
+
+@settings(deadline=None)
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=4))
+def test_zeros_after_each_instructions_own_tokens(instructions: list[str]):
+    embedding = ENCODER.encode(instructions)
+    assert embedding.tokens.shape == (len(instructions), 6, 16)
+    own = torch.arange(6) < embedding.lengths[:, None]
+    assert torch.equal(embedding.tokens.norm(dim=-1) > 0, own)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["lift", "the", "cube", "bin"]), max_size=6))
+def test_case_and_punctuation_do_not_matter(words: list[str]):
+    plain, dressed = " ".join(words), ", ".join(word.upper() for word in words) + "!"
+    assert torch.equal(ENCODER.encode([plain]).tokens, ENCODER.encode([dressed]).tokens)
+
+
+def test_word_order_matters():
+    one, other = ENCODER.encode(["bin on cube", "cube on bin"]).tokens
+    assert not torch.equal(one, other)
+
+
+def test_an_empty_instruction_has_no_tokens():
+    embedding = ENCODER.encode(["", "lift"])
+    assert embedding.lengths.tolist() == [0, 1]
+    assert embedding.tokens[0].abs().sum() == 0
+
+
+def test_a_long_instruction_is_cut():
+    assert ENCODER.encode(["one two three four five six seven eight"]).lengths.tolist() == [6]
+
+
+@pytest.mark.parametrize("settings_", [{"dim": 0}, {"dim": 7}, {"max_length": 0}])
+def test_impossible_settings_are_refused(settings_: dict):
+    with pytest.raises(ConfigurationError, match=next(iter(settings_))):
+        HashedWordEncoder(**settings_)
+
+
+def test_both_encoders_have_one_interface():
+    assert isinstance(ENCODER, TextEncoder)
+    assert issubclass(UMT5Encoder, TextEncoder)
+
+
+@pytest.mark.parametrize("layout", ["side_by_side", "t_shape"])
+def test_umt5_reproduces_the_published_embeddings(layout: str):
+    pytest.importorskip("transformers")
+    encoder = UMT5Encoder.from_pretrained(GOLDEN / layout / "text_encoder", GOLDEN / layout / "tokenizer")
+    trace = load_file(GOLDEN / layout / "trace.safetensors")
+    embedding = encoder.encode(["pick up the red block and place it in the bowl", ""])
+    wanted = torch.cat([trace["text.positive"], trace["text.negative"]])
+    assert encoder.dim == wanted.shape[-1]
+    assert (embedding.tokens - wanted).norm() < 1e-4 * wanted.norm()
+    assert embedding.lengths.tolist() == [(row.norm(dim=-1) > 0).sum().item() for row in wanted]
+
+
+def test_umt5_without_transformers_names_the_extra(monkeypatch: pytest.MonkeyPatch):
+    true_import = builtins.__import__
+
+    def absent(name: str, *args, **kwargs):
+        if name == "transformers":
+            raise ImportError("No module named 'transformers'")
+        return true_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(ConfigurationError, match=r"foreact\[umt5\]"):
+        UMT5Encoder.from_pretrained("nowhere", "nowhere")
+
+
+def test_umt5_names_a_missing_folder(tmp_path: Path):
+    pytest.importorskip("transformers")
+    with pytest.raises(CheckpointError, match="no folder"):
+        UMT5Encoder.from_pretrained(tmp_path / "absent", tmp_path)
+
+
+def test_umt5_refuses_a_folder_of_something_else(tmp_path: Path):
+    pytest.importorskip("transformers")
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="UMT5 text encoder"):
+        UMT5Encoder.from_pretrained(tmp_path, tmp_path)
