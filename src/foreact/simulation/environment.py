@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# (the compiled part of MuJoCo comes without types)
 """The simulated robot behind a gymnasium interface, controlled at 50 Hz by absolute joint targets."""
 
 from collections.abc import Sequence

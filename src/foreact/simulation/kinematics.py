@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# (the compiled part of MuJoCo comes without types)
 """Poses of a gripper and the joint angles that reach them."""
 
 from dataclasses import dataclass

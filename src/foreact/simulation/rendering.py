@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# (the compiled part of MuJoCo comes without types)
 """Pictures of the scene, small and fast: one renderer, made when first needed and used again."""
 
 import weakref

@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# (the compiled part of MuJoCo comes without types)
 """The one scene of all tasks: two ViperX arms at a table, cubes, three bins, a lamp, three cameras.
 
 Arms, table and meshes are gym-aloha's. Its XML is edited as text in memory, because MuJoCo's own editing
@@ -117,16 +119,16 @@ def _child(parent: ElementTree.Element, tag: str, name: str | None = None) -> El
 
 def _set_physics(root: ElementTree.Element) -> None:
     """Gains and damping that track 50 Hz targets to a few millimetres, and arms that weigh nothing."""
-    ElementTree.SubElement(root, "option", timestep=str(TIMESTEP_S))
+    _add(root, "option", timestep=str(TIMESTEP_S))
     _child(root, "compiler").set("inertiagrouprange", "0 5")
     for actuator in _child(root, "actuator"):
         joint = actuator.get("joint", "/").split("/")[1]
         actuator.set("kp", str(_STIFFNESS.get(joint, _FINGER_STIFFNESS)))
         actuator.set("kv", str(_DAMPING.get(joint, _FINGER_DAMPING)))
-    equality = ElementTree.SubElement(root, "equality")
+    equality = _add(root, "equality")
     for side in SIDES:  # one motor drives both fingers of the real gripper
         left, right = (f"vx300s_{side}/{finger}" for finger in FINGERS)
-        ElementTree.SubElement(equality, "joint", joint1=right, joint2=left, polycoef="0 -1 0 0 0")
+        _add(equality, "joint", joint1=right, joint2=left, polycoef="0 -1 0 0 0")
     for body in root.iter("body"):
         if body.get("name", "").startswith("vx300s"):
             body.set("gravcomp", "1")
@@ -142,7 +144,7 @@ def _set_looks(root: ElementTree.Element) -> None:
     quality = _child(root, "quality")
     quality.set("offsamples", "0")
     quality.set("shadowsize", "0")
-    ElementTree.SubElement(root, "statistic", extent="1", center="0 0.5 0.2")
+    _add(root, "statistic", extent="1", center="0 0.5 0.2")
     _child(root, "map").set("znear", "0.03")  # times the extent, in m
     _child(root, "headlight").attrib = {
         "ambient": "0.4 0.4 0.4",
@@ -155,7 +157,7 @@ def _set_looks(root: ElementTree.Element) -> None:
         geom.set("rgba", _TABLE_COLOUR if geom.get("name") == "table" else _ARM_COLOUR)
     for position, size in _ROOM:
         wall = dict(type="box", pos=position, size=size, rgba=_WALL_COLOUR, contype="0", conaffinity="0")
-        ElementTree.SubElement(_child(root, "worldbody"), "geom", **wall)
+        _add(_child(root, "worldbody"), "geom", **wall)
     top = _child(root, "camera", "top")
     top.attrib = {"name": "top", "pos": "0.01 0.51 1.4", "xyaxes": "1 0 0 0 1 0", "fovy": "22"}
 
@@ -174,13 +176,13 @@ def _pad_fingers(root: ElementTree.Element, side: str) -> None:
         centre_m = (0.085 - half_m[0], direction * (_PAD_FACE_M - half_m[1]), 0)
         place = dict(pos=_numbers(centre_m), size=_numbers(half_m), rgba="0 0 0 0")
         contact = dict(condim="4", friction="1 0.005 0.0001", solref="0.01 1")
-        ElementTree.SubElement(body, "geom", name=f"pad_{side}_{finger}", type="box", **place, **contact)
+        _add(body, "geom", name=f"pad_{side}_{finger}", type="box", **place, **contact)
 
 
 def _equip_gripper(root: ElementTree.Element, side: str) -> None:
     """A site between the finger tips, and a wrist camera that sees the tips and what lies ahead of them."""
     gripper = _child(root, "body", f"vx300s_{side}/gripper_link")
-    ElementTree.SubElement(gripper, "site", name=f"tip_{side}", pos="0.135 0 0", rgba="0 0 0 0")
+    _add(gripper, "site", name=f"tip_{side}", pos="0.135 0 0", rgba="0 0 0 0")
     camera = _child(gripper, "camera", f"{side}_wrist")
     # Fixed to the gripper: a camera that tracks a body turns over when the gripper points steeply down.
     fixed = dict(pos="-0.06 0 0.14", xyaxes="0 -1 0 0.105 0 0.21", fovy="55")
@@ -189,29 +191,31 @@ def _equip_gripper(root: ElementTree.Element, side: str) -> None:
 
 def _add_lamp(world: ElementTree.Element) -> None:
     look = dict(contype="0", conaffinity="0")
-    body = ElementTree.SubElement(world, "body", name="lamp", pos=_numbers(LAMP_POSITION_M))
+    body = _add(world, "body", name="lamp", pos=_numbers(LAMP_POSITION_M))
     dark = _numbers(LAMP_DARK)
-    ElementTree.SubElement(body, "geom", name="lamp", type="cylinder", size="0.034 0.02", rgba=dark, **look)
+    _add(body, "geom", name="lamp", type="cylinder", size="0.034 0.02", rgba=dark, **look)
 
 
 def _add_bin(world: ElementTree.Element, colour: str) -> None:
     rgba, half, wall, height = _numbers(BIN_COLOURS[colour]), BIN_HALF_M, BIN_WALL_M, BIN_HEIGHT_M / 2
-    body = ElementTree.SubElement(world, "body", name=f"bin_{colour}", pos=_numbers((*BIN_CENTRES_M[colour], 0)))
+    body = _add(world, "body", name=f"bin_{colour}", pos=_numbers((*BIN_CENTRES_M[colour], 0)))
     floor = dict(pos="0 0 0.002", size=_numbers((half, half, 0.002)))
-    ElementTree.SubElement(body, "geom", name=f"bin_{colour}_floor", type="box", rgba=rgba, **floor)
+    _add(body, "geom", name=f"bin_{colour}_floor", type="box", rgba=rgba, **floor)
     for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):
         size = _numbers((wall if x else half, wall if y else half, height))
-        ElementTree.SubElement(
-            body, "geom", type="box", rgba=rgba, size=size, pos=_numbers((x * half, y * half, height))
-        )
+        _add(body, "geom", type="box", rgba=rgba, size=size, pos=_numbers((x * half, y * half, height)))
 
 
 def _add_cube(world: ElementTree.Element, colour: str) -> None:
-    body = ElementTree.SubElement(world, "body", name=f"cube_{colour}", pos=_numbers((0.15, 0.5, CUBE_HALF_M)))
-    ElementTree.SubElement(body, "freejoint", name=f"cube_{colour}")
+    body = _add(world, "body", name=f"cube_{colour}", pos=_numbers((0.15, 0.5, CUBE_HALF_M)))
+    _add(body, "freejoint", name=f"cube_{colour}")
     contact = dict(mass="0.05", condim="4", friction="1 0.005 0.0001", solref="0.01 1")
     size, rgba = _numbers((CUBE_HALF_M,) * 3), CUBE_COLOURS[colour]
-    ElementTree.SubElement(body, "geom", name=f"cube_{colour}", type="box", size=size, rgba=rgba, **contact)
+    _add(body, "geom", name=f"cube_{colour}", type="box", size=size, rgba=rgba, **contact)
+
+
+def _add(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementTree.Element:
+    return ElementTree.SubElement(parent, tag, attributes)
 
 
 def _numbers(values: tuple[float, ...] | np.ndarray) -> str:

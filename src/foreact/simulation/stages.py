@@ -12,6 +12,12 @@ Condition = Callable[[World, tuple[str, ...]], bool]
 """Whether something holds now, given the world and the bins that the lamp asks for, in the cubes' order."""
 
 
+NEAR_M, REACH_M = 0.10, 0.03
+"""How near a tip is to a cube that it approaches, and to one that it has reached."""
+LIFT_M = 0.08
+"""How high above the table a lifted cube is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One thing to have achieved; once achieved it counts for the whole episode."""
@@ -26,11 +32,6 @@ class Stage:
     def __post_init__(self) -> None:
         if self.num_steps < 1:
             raise ConfigurationError("Stage.num_steps", got=self.num_steps, allowed="1 or more")
-
-
-REACH_M = 0.03
-LIFT_M = 0.08
-NEAR_M = 0.10
 
 
 def tip_within(side: str, distance_m: float, cube: str = "white") -> Condition:
@@ -55,7 +56,7 @@ def held_alone(side: str, cube: str = "white") -> Condition:
 
 def above_bin(index: int, cube: str) -> Condition:
     """The left arm holds the cube over the bin that the lamp asked for, by the index of the cube."""
-    return lambda world, bins: world.holds("left", cube) and world.isabove_bin(cube, bins[index])
+    return lambda world, bins: world.holds("left", cube) and world.is_above_bin(cube, bins[index])
 
 
 def held_by_both(cube: str = "white") -> Condition:
@@ -65,9 +66,9 @@ def held_by_both(cube: str = "white") -> Condition:
 
 def in_bin(index: int, cube: str) -> Condition:
     """The cube lies in the bin that the lamp asked for, by the index of the cube, and no arm touches it."""
-    return lambda world, bins: world.liesin_bin(cube, bins[index])
+    return lambda world, bins: world.lies_in_bin(cube, bins[index])
 
 
 def all_in_bins(cubes: tuple[str, ...]) -> Condition:
     """Every cube lies in its bin."""
-    return lambda world, bins: all(world.liesin_bin(cube, bins[i]) for i, cube in enumerate(cubes))
+    return lambda world, bins: all(world.lies_in_bin(cube, bins[i]) for i, cube in enumerate(cubes))

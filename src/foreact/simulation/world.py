@@ -1,3 +1,5 @@
+# pyright: reportAttributeAccessIssue=false
+# (the compiled part of MuJoCo comes without types)
 """The state of the simulated world, and the questions that environment, tasks and experts ask it."""
 
 import mujoco
