@@ -61,7 +61,7 @@ class Tiny:
             dofs=dofs,
             arms=(arm,),
             layout=CameraLayout(kind="side_by_side", cameras=("top", "wrist"), height=16, width=8),
-            timing=Timing(action_hz=50, camera_stride=2, vae_factor=2, latent_frames_per_chunk=self.chunk),
+            timing=Timing(action_hz=50.0, camera_stride=2, vae_factor=2, latent_frames_per_chunk=self.chunk),
         )
 
     def codec(self) -> ActionCodec:

@@ -1,4 +1,4 @@
-"""The command line. Every command says what it did and where the result lies; `foreact COMMAND --help` gives an example."""
+"""The command line. Every command says what it did and where the result lies; its `--help` gives an example."""
 
 import sys
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from rich.console import Console
 from foreact.errors import ForeactError
 from foreact.recipes import get_recipe
 from foreact.training.run import Recipe
+from foreact.training.video_vae_config import VideoVAETrainingConfig
 
 DESCRIPTION = """foreact: imagine, then act.
 
@@ -50,8 +51,9 @@ def collect(
 def train_vae(
     data: tuple[Path, ...],
     out: Path,
-    robot: str = "aloha",
-    steps: int = 2400,
+    recipe: str = "tiny",
+    initial: Path | None = None,
+    settings: Annotated[VideoVAETrainingConfig, tyro.conf.arg(name="")] = VideoVAETrainingConfig(),
     device: str = "cpu",
     threads: int | None = None,
 ) -> None:
@@ -62,18 +64,19 @@ def train_vae(
     Args:
         data: LeRobot datasets.
         out: Gets vae/ (diffusers layout), summary.json with the held-out PSNR, and the state to resume from.
-        robot: Embodiment: which cameras, at what size and rate.
-        steps: Optimiser steps.
+        recipe: Says which cameras are seen, at what size and rate.
+        initial: Folder of a video VAE of the same shape to start from.
+        settings: The network and its training, setting by setting.
         device: cpu or cuda.
         threads: CPU threads; all by default.
     """
     from foreact.commands import learn
 
-    learn.train_vae(data, out, robot, steps, device, threads)
+    learn.train_vae(get_recipe(recipe), data, out, initial, settings, device, threads)
 
 
 def encode(
-    data: tuple[Path, ...], vae: Path, robot: str = "aloha", device: str = "cpu", threads: int | None = None
+    data: tuple[Path, ...], vae: Path, recipe: str = "tiny", device: str = "cpu", threads: int | None = None
 ) -> None:
     """Encode datasets into latents once, so that training never touches a picture; resumes by itself.
 
@@ -82,13 +85,13 @@ def encode(
     Args:
         data: LeRobot datasets; the latents are kept inside each, under latents/.
         vae: Folder of the video VAE, diffusers layout.
-        robot: Embodiment: which cameras, at what size and rate.
+        recipe: Says which cameras are seen, at what size and rate.
         device: cpu or cuda.
         threads: CPU threads; all by default.
     """
     from foreact.commands import learn
 
-    learn.encode(data, vae, robot, device, threads)
+    learn.encode(get_recipe(recipe), data, vae, device, threads)
 
 
 def train_command(default: Recipe) -> Callable[..., None]:
@@ -112,7 +115,7 @@ def train_command(default: Recipe) -> Callable[..., None]:
         Args:
             data: LeRobot datasets, encoded by `foreact encode`.
             vae: The video VAE they were encoded with.
-            out: Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/ and the state to resume from.
+            out: Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state.
             recipe: tiny or tiny-reactive.
             settings: The recipe, setting by setting.
             device: cpu or cuda.
@@ -178,9 +181,7 @@ def evaluate(
         "latent_frames_per_chunk": latent_frames_per_chunk,
     }
     changes = {name: value for name, value in settings.items() if value is not None}
-    run.evaluate(
-        policy, task, out, episodes, seed, changes, execution_horizon, not open_loop, videos, device, threads
-    )
+    run.evaluate(policy, task, out, episodes, seed, changes, execution_horizon, not open_loop, videos, device, threads)
 
 
 def demo(

@@ -43,9 +43,7 @@ def from_plain(cls: type[T], data: Any, what: str, **builders: Callable[[Any], A
             raise UnknownNameError(f"setting of {what}", str(key), known)
     required = [f.name for f in known.values() if f.default is MISSING and f.default_factory is MISSING]
     if missing := [name for name in required if name not in data]:
-        raise ConfigurationError(
-            f"{what} lacks settings", got=", ".join(data), cure=f"add {', '.join(missing)}"
-        )
+        raise ConfigurationError(f"{what} lacks settings", got=", ".join(data), cure=f"add {', '.join(missing)}")
     built = {key: v if v is None else builders.get(key, _freeze)(v) for key, v in data.items()}
     return cls(**{key: _checked(f"{key} of {what}", v, known[key].type) for key, v in built.items()})
 

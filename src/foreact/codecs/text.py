@@ -53,13 +53,9 @@ class HashedWordEncoder:
 
     def __post_init__(self) -> None:
         if self.dim < 2 or self.dim % 2:
-            raise ConfigurationError(
-                "dim of the word encoder", got=self.dim, allowed="a positive even number"
-            )
+            raise ConfigurationError("dim of the word encoder", got=self.dim, allowed="a positive even number")
         if self.max_length < 1:
-            raise ConfigurationError(
-                "max_length of the word encoder", got=self.max_length, allowed="at least 1"
-            )
+            raise ConfigurationError("max_length of the word encoder", got=self.max_length, allowed="at least 1")
 
     def encode(self, instructions: list[str]) -> TextEmbedding:
         """Tokens [batch, max_length, dim]; an instruction without words has length 0 and only zeros."""
@@ -98,9 +94,7 @@ class UMT5Encoder:
             ) from error
         for folder in (text_encoder_folder, tokenizer_folder):
             if not Path(folder).is_dir():
-                raise CheckpointError(
-                    "UMT5 text encoder", got=f"no folder {folder}", allowed="transformers' layout"
-                )
+                raise CheckpointError("UMT5 text encoder", got=f"no folder {folder}", allowed="transformers' layout")
         try:
             network = UMT5EncoderModel.from_pretrained(text_encoder_folder, local_files_only=True)
             tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)

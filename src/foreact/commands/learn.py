@@ -8,7 +8,6 @@ from foreact.commands.progress import console, progress_bar, use_device
 from foreact.data.clips import DatasetClips
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
-from foreact.embodiments import load_embodiment
 from foreact.training.run import POLICY_FOLDER, Recipe
 from foreact.training.run import train as train_policy
 from foreact.training.video_vae import train_video_vae
@@ -16,23 +15,30 @@ from foreact.training.video_vae_config import VideoVAETrainingConfig
 
 
 def train_vae(
-    data: Iterable[Path], out: Path, robot: str, steps: int, device: str, threads: int | None
+    recipe: Recipe,
+    data: Iterable[Path],
+    out: Path,
+    initial: Path | None,
+    settings: VideoVAETrainingConfig,
+    device: str,
+    threads: int | None,
 ) -> None:
     """See `foreact.cli.train_vae`."""
     chosen = use_device(device, threads)
-    clips = DatasetClips([EpisodeDataset(root) for root in data], load_embodiment(robot))
+    clips = DatasetClips([EpisodeDataset(root) for root in data], recipe.robot())
     with progress_bar() as bar:
         shown = bar.add_task("reading pictures", total=clips.num_episodes, figures="")
         for index in clips.load():
             bar.update(shown, completed=index + 1)
-    train_video_vae(VideoVAETrainingConfig(num_steps=steps), clips, out, device=chosen)
+    start = None if initial is None else VideoVAE.from_pretrained(initial)
+    train_video_vae(settings, clips, out, device=chosen, initial=start)
     console.print(f"The video VAE is in [bold]{out / 'vae'}[/]; its held-out PSNR in {out / 'summary.json'}.")
 
 
-def encode(data: Iterable[Path], vae: Path, robot: str, device: str, threads: int | None) -> None:
+def encode(recipe: Recipe, data: Iterable[Path], vae: Path, device: str, threads: int | None) -> None:
     """See `foreact.cli.encode`."""
     codec = VideoVAE.from_pretrained(vae).to(use_device(device, threads))
-    embodiment = load_embodiment(robot)
+    embodiment = recipe.robot()
     with progress_bar() as bar:
         for root in data:
             dataset = EpisodeDataset(root)
@@ -43,9 +49,7 @@ def encode(data: Iterable[Path], vae: Path, robot: str, device: str, threads: in
     console.print("Latents are kept beside each dataset, under [bold]latents/[/].")
 
 
-def train(
-    recipe: Recipe, data: Iterable[Path], vae: Path, out: Path, device: str, threads: int | None
-) -> None:
+def train(recipe: Recipe, data: Iterable[Path], vae: Path, out: Path, device: str, threads: int | None) -> None:
     """See `foreact.cli.train_command`."""
     chosen = use_device(device, threads)
     datasets = [EpisodeDataset(root) for root in data]

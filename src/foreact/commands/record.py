@@ -8,9 +8,7 @@ from foreact.evaluation.demonstrations import CollectionConfig
 from foreact.evaluation.demonstrations import collect as collect_episodes
 
 
-def collect(
-    task: str, out: Path, episodes: int, seed: int, image_size: int, noise_scale_rad: float
-) -> None:
+def collect(task: str, out: Path, episodes: int, seed: int, image_size: int, noise_scale_rad: float) -> None:
     """See `foreact.cli.collect`."""
     config = CollectionConfig(
         task=task, num_episodes=episodes, seed=seed, image_size=image_size, noise_scale_rad=noise_scale_rad

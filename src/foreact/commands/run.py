@@ -45,9 +45,7 @@ def evaluate(
     console.print(f"Everything is in [bold]{out}[/].")
 
 
-def demo(
-    policy_name: str, task: str, episodes: int, seed: int, out: Path, threads: int | None
-) -> None:
+def demo(policy_name: str, task: str, episodes: int, seed: int, out: Path, threads: int | None) -> None:
     """See `foreact.cli.demo`."""
     policy = load(policy_name, device=use_device("cpu", threads))
     config = EvaluationConfig(task=task, num_episodes=episodes, seed=seed)
@@ -92,8 +90,8 @@ def _introduce(policy: Policy, config: EvaluationConfig) -> None:
     parameters = sum(p.numel() for p in policy.networks.model.parameters()) / 1e6
     console.print(
         f"{policy.embodiment.description}\n"
-        f"Task: {config.task}, {config.num_episodes} episodes it has never seen. The policy ({parameters:.1f} M weights) "
-        f"imagines {settings.latent_frames_per_chunk * timing.vae_factor} camera frames, decodes the "
+        f"Task: {config.task}, {config.num_episodes} episodes it has never seen. "
+        f"The policy ({parameters:.1f} M weights) imagines {settings.latent_frames_per_chunk * timing.vae_factor} camera frames, decodes the "
         f"{policy.actions_per_chunk} actions that lead there, executes them at {timing.action_hz:g} Hz, "
         "and replaces what it imagined by what it saw."
     )
@@ -116,11 +114,14 @@ def _summary_table(summary: Mapping[str, Any]) -> Table:
     low, high = summary["ci95_low"], summary["ci95_high"]
     table.add_row("task", summary["task"])
     table.add_row(
-        "success", f"{summary['success_rate']:.0%} of {summary['episodes']} episodes (95 % interval {low:.0%} to {high:.0%})"
+        "success",
+        f"{summary['success_rate']:.0%} of {summary['episodes']} episodes (95 % interval {low:.0%} to {high:.0%})",
     )
     table.add_row("progress", f"{summary['progress']:.2f}")
     if summary["imagination_error"] is not None:
         table.add_row("imagination error", f"{summary['imagination_error']:.3f} (latent spread is 1)")
-    table.add_row("chunk", f"{summary['chunk_ms']:.0f} ms, {summary['realtime_ratio']:.2f} of the time it takes to execute")
+    table.add_row(
+        "chunk", f"{summary['chunk_ms']:.0f} ms, {summary['realtime_ratio']:.2f} of the time it takes to execute"
+    )
     table.add_row("stages", ", ".join(f"{name} {value:.0f} ms" for name, value in summary["stage_ms"].items()))
     return table

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from foreact.control.robot import Robot
+from foreact.errors import ConfigurationError
 from foreact.types import ActionChunk
 
 
+@runtime_checkable
 class ChunkPolicy(Protocol):
     """What the loop asks of a policy; `foreact.policy.Policy` is one."""
 
@@ -59,6 +61,14 @@ class LoopConfig:
     closed: bool = True
     """False runs open loop: after the first picture the policy sees only what it imagined."""
 
+    def __post_init__(self) -> None:
+        if not self.closed and self.execution_horizon is not None:
+            raise ConfigurationError(
+                "execution_horizon in open loop",
+                got=self.execution_horizon,
+                allowed="none: a policy that never looks believes whole chunks",
+            )
+
 
 def run_episode(
     robot: Robot,
@@ -105,9 +115,7 @@ def run_episode(
     return num_executed
 
 
-def execute(
-    robot: Robot, actions: np.ndarray, camera_stride: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def execute(robot: Robot, actions: np.ndarray, camera_stride: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Execute actions until they or the episode end; return those executed, and the pictures taken on the way."""
     pictures: list[Mapping[str, np.ndarray]] = []
     num_executed = 0

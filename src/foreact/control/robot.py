@@ -1,12 +1,13 @@
 """What the control loop asks of a robot."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from foreact.types import Observation
 
 
+@runtime_checkable
 class Robot(Protocol):
     """A robot, real or simulated, that takes one action per control step."""
 

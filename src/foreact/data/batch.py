@@ -32,6 +32,30 @@ class TrainingSequence:
         """Latent frames."""
         return self.latents.shape[1]
 
+    def fill_chunks(self, frames_per_chunk: int) -> "TrainingSequence":
+        """Return the sequence lengthened to whole chunks (the first frame is one by itself).
+
+        The last frame and its actions are repeated and count for nothing. What a frame sees within its chunk is
+        then the same however long its neighbours in a batch are.
+        """
+        missing = -(self.num_frames - 1) % frames_per_chunk
+
+        def repeat_last(values: Tensor, axis: int = 0) -> Tensor:
+            last = values.narrow(axis, values.shape[axis] - 1, 1)
+            return torch.cat([values, *[last] * missing], dim=axis)
+
+        filled = [repeat_last(values) for values in (self.action_valid, self.frame_valid)]
+        for values in filled:
+            values[self.num_frames :] = False
+        return replace(
+            self,
+            latents=repeat_last(self.latents, axis=1),
+            actions=repeat_last(self.actions),
+            executed=repeat_last(self.executed),
+            action_valid=filled[0],
+            frame_valid=filled[1],
+        )
+
     def crop(self, start: int, num_frames: int) -> "TrainingSequence":
         """Return latent frames start .. start + num_frames - 1."""
         kept = slice(start, start + num_frames)
@@ -47,7 +71,7 @@ class TrainingSequence:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Sequences padded at the end to one length; padding is invalid and, being last, seen by nothing valid."""
+    """Sequences of whole chunks, padded at the end to one length: padding is seen by nothing that counts."""
 
     latents: Float[Tensor, "batch channels frames height width"]
     actions: Float[Tensor, "batch frames actions action_channels"]
@@ -103,9 +127,7 @@ class SequenceSampler:
             DatasetError: There is nothing to draw from.
         """
         if not sources or not all(sources):
-            raise DatasetError(
-                "training data", got="a source without episodes", allowed="at least one episode each"
-            )
+            raise DatasetError("training data", got="a source without episodes", allowed="at least one episode each")
         self._sources = sources
         self._max_frames = max_frames
         self._seed = seed

@@ -129,9 +129,7 @@ class EpisodeDataset:
             DatasetError: No such episode.
         """
         if not 0 <= index < self.num_episodes:
-            raise DatasetError(
-                f"dataset {self.root}: episode", got=index, allowed=f"0 to {self.num_episodes - 1}"
-            )
+            raise DatasetError(f"dataset {self.root}: episode", got=index, allowed=f"0 to {self.num_episodes - 1}")
         return Episode(self, self._layout, self._layout.records[index], self._num_frames_in)
 
     def __len__(self) -> int:
@@ -203,9 +201,7 @@ class Episode:
             self._columns[name] = values
         return self._columns[name]
 
-    def frames(
-        self, camera_key: str, rows: Sequence[int] | np.ndarray
-    ) -> UInt8[np.ndarray, "frames height width 3"]:
+    def frames(self, camera_key: str, rows: Sequence[int] | np.ndarray) -> UInt8[np.ndarray, "frames height width 3"]:
         """Return the camera's frames at the given rows, in the order asked, RGB.
 
         Raises:
@@ -214,16 +210,12 @@ class Episode:
         self._dataset.require(cameras=[camera_key])
         outside = [row for row in rows if not 0 <= row < self.length]
         if outside:
-            raise DatasetError(
-                f"episode {self.index}: row", got=outside[0], allowed=f"0 to {self.length - 1}"
-            )
+            raise DatasetError(f"episode {self.index}: row", got=outside[0], allowed=f"0 to {self.length - 1}")
         clip = self._record.clips[camera_key]
         times_s = clip.start_s + self.column("timestamp")[np.asarray(rows, int), 0].astype(np.float64)
         return read_frames(clip.path, times_s.tolist(), num_frames=self._num_frames_in[clip.path])
 
-    def clamp(
-        self, rows: Sequence[int] | np.ndarray
-    ) -> tuple[Int[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
+    def clamp(self, rows: Sequence[int] | np.ndarray) -> tuple[Int[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
         """Return the rows, those outside the episode replaced by its nearest one, and which those are.
 
         This is LeRobot's window over an episode's end, with its padding flags.

@@ -1,7 +1,7 @@
 """Latents encoded once and kept beside the dataset, so that training never touches a picture again.
 
-`DATASET/latents/KEY/episode-000000.safetensors` holds one episode; KEY names the video VAE's weights, the camera layout and the
-timing, so latents of another VAE are never mistaken for these.
+`DATASET/latents/KEY/episode-000000.safetensors` holds one episode; KEY names the video VAE's weights, the camera
+layout and the timing, so latents of another VAE are never mistaken for these.
 """
 
 import hashlib
@@ -76,9 +76,7 @@ class LatentCache:
         """
         path = self.path(episode)
         if not path.exists():
-            raise DatasetError(
-                "latents", got=f"no file {path}", cure="run `foreact encode` on this dataset first"
-            )
+            raise DatasetError("latents", got=f"no file {path}", cure="run `foreact encode` on this dataset first")
         try:
             return load_file(path)["latents"]
         except (SafetensorError, KeyError) as error:

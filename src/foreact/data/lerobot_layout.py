@@ -108,9 +108,7 @@ def _read_v3(root: Path, info: Mapping[str, Any]) -> Layout:
     tasks = _parquet(root / TASKS_PATH, ["task_index", "task"]).to_pylist() if info["total_tasks"] else []
     stats: Mapping[str, Summary] = {}
     if (root / STATS_PATH).is_file():
-        stats = stats_from_lists(
-            parse_file(root / STATS_PATH, lambda: json.loads((root / STATS_PATH).read_text()))
-        )
+        stats = stats_from_lists(parse_file(root / STATS_PATH, lambda: json.loads((root / STATS_PATH).read_text())))
     return Layout(
         info=info,
         instructions={task["task_index"]: task["task"] for task in tasks},
@@ -178,9 +176,7 @@ def _place(row: Mapping[str, Any], prefix: str) -> dict[str, int]:
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    return parse_file(
-        path, lambda: [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-    )
+    return parse_file(path, lambda: [json.loads(line) for line in path.read_text().splitlines() if line.strip()])
 
 
 def _parquet(path: Path, columns: list[str] | None) -> Any:

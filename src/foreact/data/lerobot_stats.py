@@ -102,9 +102,7 @@ def stats_to_lists(stats: Mapping[str, Summary]) -> dict[str, dict[str, Any]]:
 
 def stats_from_lists(stats: Mapping[str, Mapping[str, Any]]) -> dict[str, Summary]:
     """Return the inverse of `stats_to_lists`."""
-    return {
-        name: {key: np.atleast_1d(value) for key, value in summary.items()} for name, summary in stats.items()
-    }
+    return {name: {key: np.atleast_1d(value) for key, value in summary.items()} for name, summary in stats.items()}
 
 
 def stats_to_row(stats: Mapping[str, Summary]) -> dict[str, Any]:

@@ -83,9 +83,7 @@ def rows_table(columns: Mapping[str, np.ndarray]) -> pa.Table:
 
 def tasks_table(instructions: Sequence[str]) -> pa.Table:
     """Return the table of instructions. LeRobot finds an instruction by pandas' index, hence the metadata."""
-    table = pa.table(
-        {"task_index": pa.array(range(len(instructions)), pa.int64()), "task": list(instructions)}
-    )
+    table = pa.table({"task_index": pa.array(range(len(instructions)), pa.int64()), "task": list(instructions)})
     number = {"name": "task_index", "field_name": "task_index", "pandas_type": "int64"}
     text = {"name": "task", "field_name": "task", "pandas_type": "unicode"}
     pandas = {

@@ -184,9 +184,7 @@ class DatasetWriter:
                 pixels.watch(videos[key]), fps=self._info["fps"], size=size, settings=self._video, name=key
             )
             if pixels.num_seen != length:
-                raise InputError(
-                    f"camera {key!r}", got=f"{pixels.num_seen} frames", allowed=f"{length}, one per row"
-                )
+                raise InputError(f"camera {key!r}", got=f"{pixels.num_seen} frames", allowed=f"{length}, one per row")
             stats[key] = pixels.summary()
         return encoded, stats
 

@@ -28,10 +28,7 @@ def load_sequences(dataset: EpisodeDataset, cache: LatentCache, codec: ActionCod
         DatasetError: Latents are missing or damaged, or the dataset is.
     """
     executed = EXECUTED if EXECUTED in dataset.column_names else "action"
-    return [
-        make_sequence(episode, cache.load(episode.index), codec, executed_column=executed)
-        for episode in dataset
-    ]
+    return [make_sequence(episode, cache.load(episode.index), codec, executed_column=executed) for episode in dataset]
 
 
 def make_sequence(

@@ -42,9 +42,7 @@ class VideoSettings:
         if not 0 <= self.crf <= 51:
             raise ConfigurationError("VideoSettings.crf", got=self.crf, allowed="0 to 51")
         if self.keyframe_interval < 1:
-            raise ConfigurationError(
-                "VideoSettings.keyframe_interval", got=self.keyframe_interval, allowed="1 or more"
-            )
+            raise ConfigurationError("VideoSettings.keyframe_interval", got=self.keyframe_interval, allowed="1 or more")
 
     @property
     def format_name(self) -> str:
@@ -64,9 +62,7 @@ def check_frame_size(name: str, size: tuple[int, int]) -> None:
         ConfigurationError: An odd or non-positive side.
     """
     if any(side <= 0 or side % 2 for side in size):
-        raise ConfigurationError(
-            f"frame size of {name!r}", got=size, allowed="positive even height and width"
-        )
+        raise ConfigurationError(f"frame size of {name!r}", got=size, allowed="positive even height and width")
 
 
 def encode_video(
@@ -177,9 +173,7 @@ def _decode_wanted(container: Any, stream: Any, wanted: list[float], tolerance_s
         times = [float(packet.pts * stream.time_base) for packet in group]
         if not wanted or min(times) > wanted[-1] + tolerance_s:
             break
-        hits = [
-            place for place, time_s in enumerate(times) if _nearest(wanted, time_s, tolerance_s) is not None
-        ]
+        hits = [place for place, time_s in enumerate(times) if _nearest(wanted, time_s, tolerance_s) is not None]
         if hits:
             # A frame needs nothing that comes after it in the file: packets are in decoding order.
             for packet in group[: hits[-1] + 1]:

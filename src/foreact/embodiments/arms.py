@@ -9,7 +9,6 @@ from scipy.spatial.transform import Rotation
 
 from foreact.embodiments.actions import END_EFFECTOR, JOINTS, Side
 from foreact.embodiments.grippers import Gripper
-from foreact.settings import from_plain
 from foreact.embodiments.rotations import (
     RotationFormat,
     decode_rotation,
@@ -19,6 +18,7 @@ from foreact.embodiments.rotations import (
     num_numbers,
 )
 from foreact.errors import ConfigurationError
+from foreact.settings import from_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,9 +64,7 @@ class Arm:
                 f"{what}: rotation_unit_rad", got=self.rotation_unit_rad, allowed="1 for quaternions"
             )
         if not np.linalg.norm(self.reference_quaternion) > 0:
-            raise ConfigurationError(
-                f"{what}: reference_quaternion", got=self.reference_quaternion, allowed="not zero"
-            )
+            raise ConfigurationError(f"{what}: reference_quaternion", got=self.reference_quaternion, allowed="not zero")
 
     @property
     def num_joints(self) -> int:
@@ -81,9 +79,7 @@ class Arm:
         start = JOINTS[self.side].start
         return slice(start, start + self.num_joints)
 
-    def to_channels(
-        self, actions: np.ndarray, initial: np.ndarray | None
-    ) -> Float[np.ndarray, "time channels"]:
+    def to_channels(self, actions: np.ndarray, initial: np.ndarray | None) -> Float[np.ndarray, "time channels"]:
         """The values of `channels` for the robot's actions.
 
         Args:
@@ -105,9 +101,7 @@ class Arm:
             position, rotation = position - first_position, first_rotation.inv() * rotation
         return np.concatenate([position, nearest_sign(rotation.as_quat(), self.reference_quaternion)], axis=1)
 
-    def from_channels(
-        self, values: np.ndarray, initial: np.ndarray | None
-    ) -> Float[np.ndarray, "time entries"]:
+    def from_channels(self, values: np.ndarray, initial: np.ndarray | None) -> Float[np.ndarray, "time entries"]:
         """The values of `entries`, in their order: the inverse of `to_channels`.
 
         Quaternions need not have unit length.

@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from einops import pack, rearrange, unpack
 
-from foreact.settings import from_plain, to_plain
 from foreact.embodiments.resizing import resize_frames
 from foreact.errors import ConfigurationError, InputError
+from foreact.settings import from_plain, to_plain
 
 Array = TypeVar("Array")
 """A NumPy array or a torch tensor: einops treats both alike, so this room needs no torch."""
@@ -36,9 +36,7 @@ class CameraLayout:
 
     def __post_init__(self) -> None:
         if not self.cameras or len(set(self.cameras)) < len(self.cameras):
-            raise ConfigurationError(
-                "cameras of a layout", got=self.cameras, allowed="one or more, all different"
-            )
+            raise ConfigurationError("cameras of a layout", got=self.cameras, allowed="one or more, all different")
         if self.kind == "t_shape" and len(self.cameras) != 3:
             raise ConfigurationError(
                 "cameras of a t_shape layout",
@@ -69,8 +67,7 @@ class CameraLayout:
                     f"picture of camera {camera!r} for a VAE that shrinks {spatial_factor} times",
                     got=f"{size[0]}x{size[1]}",
                     allowed=f"multiples of {spatial_factor}",
-                    cure="change height and width of the layout"
-                    + " (wrists have half)" * (size[0] < self.height),
+                    cure="change height and width of the layout" + " (wrists have half)" * (size[0] < self.height),
                 )
         rows, columns = self.height // spatial_factor, self.width // spatial_factor
         return (rows + rows // 2, columns) if self.kind == "t_shape" else (rows, columns * len(self.cameras))
@@ -118,9 +115,7 @@ class CameraLayout:
         *leading, rows, columns = shapes[0]
         small = (*leading, rows // 2, columns // 2) if self.kind == "t_shape" else shapes[0]
         if any(shape != small for shape in shapes[1:]):
-            raise InputError(
-                f"latents of a {self.kind} layout", got=shapes, allowed=f"{small} after the first"
-            )
+            raise InputError(f"latents of a {self.kind} layout", got=shapes, allowed=f"{small} after the first")
         if self.kind == "side_by_side":
             return rearrange(list(latents), "camera ... h w -> ... h (camera w)")  # type: ignore[arg-type]
         wrists = rearrange(list(latents[1:]), "camera ... h w -> ... h (camera w)")  # type: ignore[arg-type]

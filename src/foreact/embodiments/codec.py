@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from foreact.embodiments.actions import CHANNEL_NAMES
 from foreact.embodiments.embodiment import Embodiment
 from foreact.embodiments.normalization import QuantileNormalizer
-from foreact.settings import from_plain
 from foreact.errors import ConfigurationError
+from foreact.settings import from_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,7 @@ class ActionCodec:
             )
 
     @classmethod
-    def fit(
-        cls, embodiment: Embodiment, universal_actions: np.ndarray, *, min_range: float = 0.02
-    ) -> "ActionCodec":
+    def fit(cls, embodiment: Embodiment, universal_actions: np.ndarray, *, min_range: float = 0.02) -> "ActionCodec":
         """The codec normalised to a dataset's actions in universal units [num_actions, 30]."""
         mask = embodiment.channel_mask
         normalizer = QuantileNormalizer.fit(universal_actions, mask, min_range=min_range)
@@ -46,9 +44,7 @@ class ActionCodec:
         """Which channels the robot has (read-only)."""
         return self.embodiment.channel_mask
 
-    def encode(
-        self, actions: np.ndarray, initial_pose: np.ndarray | None = None
-    ) -> Float[np.ndarray, "time 30"]:
+    def encode(self, actions: np.ndarray, initial_pose: np.ndarray | None = None) -> Float[np.ndarray, "time 30"]:
         """Model units, float32, unused channels 0, from the robot's actions [time, num_dofs].
 
         Raises:

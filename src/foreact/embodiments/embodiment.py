@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float
 from foreact.embodiments.actions import CHANNEL_NAMES, GRIPPER, NUM_CHANNELS, check_finite
 from foreact.embodiments.arms import Arm
 from foreact.embodiments.cameras import CameraLayout
-from foreact.settings import from_plain, list_builder, to_plain
 from foreact.embodiments.timing import Timing
 from foreact.errors import ConfigurationError, InputError, UnknownNameError
+from foreact.settings import from_plain, list_builder, to_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,7 @@ class Dof:
 
     def __post_init__(self) -> None:
         if self.low is not None and self.high is not None and not self.low < self.high:
-            raise ConfigurationError(
-                f"limits of {self.name!r}", got=f"{self.low} to {self.high}", allowed="low < high"
-            )
+            raise ConfigurationError(f"limits of {self.name!r}", got=f"{self.low} to {self.high}", allowed="low < high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +58,7 @@ class Embodiment:
     def __post_init__(self) -> None:
         names = self.dof_names
         if not names or len(set(names)) < len(names):
-            raise ConfigurationError(
-                f"dofs of {self.name!r}", got=names, allowed="one or more, all different"
-            )
+            raise ConfigurationError(f"dofs of {self.name!r}", got=names, allowed="one or more, all different")
         if len({arm.side for arm in self.arms}) < len(self.arms):
             sides = [arm.side for arm in self.arms]
             raise ConfigurationError(f"arms of {self.name!r}", got=sides, allowed="at most one on each side")
@@ -148,9 +144,7 @@ class Embodiment:
         """The actions [..., num_dofs] kept within the limits, same dtype."""
         return np.clip(actions, *self.limits).astype(np.asarray(actions).dtype)
 
-    def to_universal(
-        self, actions: np.ndarray, initial_pose: np.ndarray | None = None
-    ) -> Float[np.ndarray, "time 30"]:
+    def to_universal(self, actions: np.ndarray, initial_pose: np.ndarray | None = None) -> Float[np.ndarray, "time 30"]:
         """Universal actions, float64; channels the robot lacks are 0.
 
         Args:
@@ -256,9 +250,7 @@ def load_embodiment(name_or_path: str | Path) -> Embodiment:
     """
     if isinstance(name_or_path, str) and not name_or_path.endswith(".toml"):
         if name_or_path not in embodiment_names():
-            raise UnknownNameError(
-                "embodiment", name_or_path, (*embodiment_names(), "a path to a .toml file")
-            )
+            raise UnknownNameError("embodiment", name_or_path, (*embodiment_names(), "a path to a .toml file"))
         source = files("foreact.embodiments") / "robots" / f"{name_or_path}.toml"
     else:
         source = Path(name_or_path)

@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from foreact.embodiments.actions import CHANNEL_NAMES, NUM_CHANNELS, check_finite
-from foreact.settings import from_plain
 from foreact.errors import ConfigurationError, InputError
+from foreact.settings import from_plain
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,9 +6,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 
-def resize_frames(
-    frames: np.ndarray, height: int, width: int
-) -> UInt8[np.ndarray, "time {height} {width} 3"]:
+def resize_frames(frames: np.ndarray, height: int, width: int) -> UInt8[np.ndarray, "time {height} {width} 3"]:
     """Frames of the wanted size, by the gentlest means: as they are, by averaging, or by interpolation.
 
     Shrinking by whole factors averages the pixels of each cell (exact); anything else is Pillow's bilinear

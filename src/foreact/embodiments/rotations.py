@@ -38,9 +38,7 @@ def decode_rotation(numbers: np.ndarray, rotation_format: RotationFormat, what: 
     if len(lengths) and lengths.min() < 1e-9:
         step = int(lengths.argmin())
         raise InputError(f"quaternion of {what} at step {step}", got=numbers[step], allowed="length above 0")
-    return Rotation.from_quat(
-        np.roll(numbers, -1, axis=-1) if rotation_format == "quaternion_wxyz" else numbers
-    )
+    return Rotation.from_quat(np.roll(numbers, -1, axis=-1) if rotation_format == "quaternion_wxyz" else numbers)
 
 
 def encode_rotation(rotation: Rotation, rotation_format: RotationFormat) -> Float[np.ndarray, "time numbers"]:

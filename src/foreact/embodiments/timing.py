@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from foreact.settings import from_plain, to_plain
 from foreact.errors import ConfigurationError
+from foreact.settings import from_plain, to_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +131,7 @@ class Timing:
             raise ConfigurationError("latent frame", got=latent_frame, allowed="0 or more")
         if latent_frame == 0:
             return range(0)
-        return range(
-            (latent_frame - 1) * self.actions_per_latent_frame, latent_frame * self.actions_per_latent_frame
-        )
+        return range((latent_frame - 1) * self.actions_per_latent_frame, latent_frame * self.actions_per_latent_frame)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

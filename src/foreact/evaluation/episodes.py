@@ -85,9 +85,7 @@ def evaluate_episode(
     return _result(seed, steps, robot.info, record), record
 
 
-def _observed(
-    policy: Policy, session: Session, witness: Session | None, turn: ExecutedChunk
-) -> torch.Tensor | None:
+def _observed(policy: Policy, session: Session, witness: Session | None, turn: ExecutedChunk) -> torch.Tensor | None:
     """Return the latents of what really happened; open loop, a witness encodes what the policy never sees."""
     if not turn.whole:
         return None

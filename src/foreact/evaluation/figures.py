@@ -13,7 +13,7 @@ from foreact.policy.viewer import hold_last, moving_frames, psnr_db, squared_err
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import pyplot as plt
 
 
 def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
@@ -21,18 +21,14 @@ def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
     names = policy.embodiment.dof_names
     executed = np.concatenate([turn.executed for turn in record.chunks])
     moving = [n for n in range(len(names)) if np.ptp(executed[:, n]) > 0.01][:8] or [0]
-    figure, axes = plt.subplots(
-        len(moving), 1, figsize=(9, 1.5 * len(moving) + 0.6), sharex=True, squeeze=False
-    )
+    figure, axes = plt.subplots(len(moving), 1, figsize=(9, 1.5 * len(moving) + 0.6), sharex=True, squeeze=False)
     rate = policy.embodiment.timing.action_hz
     for axis, dof in zip(axes[:, 0], moving, strict=True):
         start = 0
         for turn in record.chunks:
             time = (start + np.arange(len(turn.chunk.actions))) / rate
             label = "predicted, one colour a chunk" if turn.index == 0 else None
-            axis.plot(
-                time, turn.chunk.actions[:, dof], lw=3, alpha=0.45, color=f"C{turn.index % 10}", label=label
-            )
+            axis.plot(time, turn.chunk.actions[:, dof], lw=3, alpha=0.45, color=f"C{turn.index % 10}", label=label)
             axis.axvline(start / rate, color="0.85", lw=0.8, zorder=0)
             start += len(turn.executed)
         axis.plot(np.arange(len(executed)) / rate, executed[:, dof], color="black", lw=1, label="executed")
@@ -45,7 +41,7 @@ def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
 
 
 def draw_imagination(path: Path, policy: Policy, record: EpisodeRecord) -> None:
-    """Draw, frame by frame, how near the imagined pictures came to the real ones, and how near a still picture would."""
+    """Draw, frame by frame, how near imagined pictures came to the real ones, and how near a still one would."""
     period_s = 1 / policy.embodiment.timing.camera_hz
     times, imagined_db, still_db, seams = [], [], [], []
     number, last = 0, None
@@ -69,9 +65,7 @@ def draw_imagination(path: Path, policy: Policy, record: EpisodeRecord) -> None:
         axis.axvline(seam, color="0.85", lw=0.8, zorder=0)
     axis.set_xlabel("time (s); lines mark where a new chunk begins")
     axis.set_ylabel("PSNR against the cameras (dB)")
-    axis.set_title(
-        "How near imagination came to what happened (frames in which something moves)", fontsize=10
-    )
+    axis.set_title("How near imagination came to what happened (frames in which something moves)", fontsize=10)
     axis.legend(fontsize=8)
     _save(figure, path)
 

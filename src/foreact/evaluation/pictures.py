@@ -38,9 +38,7 @@ def compose_frames(policy: Policy, record: EpisodeRecord, caption: str) -> Itera
             left = _mosaic({camera: clip[k] for camera, clip in real.items()}, policy.embodiment.cameras)
             right = np.full_like(left, BACKGROUND)
             if imagined is not None:
-                right = _mosaic(
-                    {camera: clip[k] for camera, clip in imagined.items()}, policy.embodiment.cameras
-                )
+                right = _mosaic({camera: clip[k] for camera, clip in imagined.items()}, policy.embodiment.cameras)
             yield _label(left, right, caption, f"{number * period_s:4.1f} s", index)
             number += 1
 

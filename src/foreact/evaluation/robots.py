@@ -23,9 +23,7 @@ class SimulatedRobot:
 
     def observe(self) -> Observation:
         """Take a picture with every camera and read the joints."""
-        return Observation(
-            images=self._env.images(), state=self._env.state(), time_s=self.num_steps / self._control_hz
-        )
+        return Observation(images=self._env.images(), state=self._env.state(), time_s=self.num_steps / self._control_hz)
 
     def act(self, action: np.ndarray) -> None:
         """Execute one action; the episode is over on success or when the time is up."""

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from foreact.settings import to_plain
+from foreact.control.loop import LoopConfig
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, evaluate_episode
 from foreact.evaluation.statistics import wilson_interval
 from foreact.files import write_whole
 from foreact.policy.policy import Policy
+from foreact.settings import to_plain
 from foreact.simulation.environment import BimanualEnv
 from foreact.simulation.tasks import get_task
 
@@ -43,6 +44,7 @@ class EvaluationConfig:
         get_task(self.task)
         if self.num_episodes < 1:
             raise ConfigurationError("num_episodes", got=self.num_episodes, allowed="1 or more")
+        LoopConfig(camera_stride=1, execution_horizon=self.execution_horizon, closed=self.closed)
 
 
 def evaluate(
@@ -118,8 +120,7 @@ def summarise(config: EvaluationConfig, results: list[EpisodeResult], action_hz:
         "chunk_ms": chunk_ms,
         "realtime_ratio": chunk_ms / whole_chunk_ms,
         "stage_ms": {
-            name: float(np.median([s.get(name, 0.0) for result in results for s in result.stage_ms]))
-            for name in stages
+            name: float(np.median([s.get(name, 0.0) for result in results for s in result.stage_ms])) for name in stages
         },
         "seed": config.seed,
         "closed_loop": config.closed,

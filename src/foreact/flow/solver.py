@@ -1,5 +1,6 @@
 """Euler integration of a velocity field along flow time."""
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -16,12 +17,15 @@ def euler_times(num_steps: int, *, shift: float = 1.0, stop: float = 1.0) -> lis
     little, because a shifted schedule spends most of its steps near noise.
 
     Raises:
-        ConfigurationError: `num_steps` below 0, `stop` outside [0, 1], or a way to go with no steps to do it.
+        ConfigurationError: `num_steps` below 0, `shift` not above 0, `stop` outside [0, 1], or a way to go with no
+            steps to do it.
     """
     if num_steps < 0:
         raise ConfigurationError("number of denoising steps", got=num_steps, allowed="0 or more")
     if not 0.0 <= stop <= 1.0:
         raise ConfigurationError("flow time to stop at", got=stop, allowed="[0, 1]")
+    if not shift > 0:
+        raise ConfigurationError("time shift", got=shift, allowed="above 0")
     if (num_steps == 0) != (stop == 0.0):
         raise ConfigurationError(
             "denoising steps and stopping time contradict each other",
@@ -43,6 +47,6 @@ def integrate(velocity: Callable[[Tensor, float], Tensor], start: Tensor, times:
         times: Rising flow times; see `euler_times`.
     """
     point = start
-    for now, after in zip(times[:-1], times[1:], strict=True):
+    for now, after in itertools.pairwise(times):
         point = point + (after - now) * velocity(point, now)
     return point

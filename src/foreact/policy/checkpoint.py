@@ -1,4 +1,4 @@
-"""A policy on disk: `config.json`, `model.safetensors`, `vae/`. Nothing else is needed to run it, and nothing is pickled."""
+"""A policy on disk: `config.json`, `model.safetensors`, `vae/`. Nothing else is needed to run it."""
 
 import dataclasses
 import json
@@ -108,9 +108,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text())
     except ValueError as error:
-        raise CheckpointError(
-            f"configuration {path}", got=str(error), cure="fetch it again: it is damaged"
-        ) from error
+        raise CheckpointError(f"configuration {path}", got=str(error), cure="fetch it again: it is damaged") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         got = config.get("format") if isinstance(config, dict) else type(config).__name__
         raise CheckpointError(f"format of {path}", got=got, allowed=FORMAT)

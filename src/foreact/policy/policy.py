@@ -106,13 +106,12 @@ class Policy:
         """
         if session.initial_pose is not None:
             raise InputError("first observation", got="a session that already has one", cure="use observe()")
-        session.initial_pose = self.embodiment.hold_action(state)
-        held = np.repeat(session.initial_pose[None], self.embodiment.timing.actions_per_latent_frame, axis=0)
-        self._append(session, images, held, num_frames=1)
+        pose = self.embodiment.hold_action(state)
+        held = np.repeat(pose[None], self.embodiment.timing.actions_per_latent_frame, axis=0)
+        self._append(session, images, held, pose, num_frames=1)
+        session.initial_pose = pose
 
-    def observe(
-        self, session: Session, images: Images, executed_actions: Float[np.ndarray, "time dofs"]
-    ) -> None:
+    def observe(self, session: Session, images: Images, executed_actions: Float[np.ndarray, "time dofs"]) -> None:
         """Take in what the cameras saw while actions were executed; it replaces what was imagined.
 
         Args:
@@ -131,28 +130,26 @@ class Policy:
             raise InputError(
                 "number of executed actions", got=len(executed_actions), allowed=f"a multiple of {per_frame}"
             )
-        self._append(session, images, executed_actions, num_frames=num_frames)
+        self._append(session, images, executed_actions, session.initial_pose, num_frames=num_frames)
 
-    def _append(self, session: Session, images: Images, actions: np.ndarray, *, num_frames: int) -> None:
+    def _append(
+        self, session: Session, images: Images, actions: np.ndarray, initial_pose: np.ndarray, *, num_frames: int
+    ) -> None:
         timing = self.embodiment.timing
         first = session.rollout.next_frame == 0
         expected = 1 if first else num_frames * timing.vae_factor
         counts = {camera: len(images[camera]) for camera in self.embodiment.cameras if camera in images}
         if any(count != expected for count in counts.values()):
             raise InputError(f"camera frames for {len(actions)} actions", got=counts, allowed=expected)
-        model_actions = torch.from_numpy(self.codec.encode(actions, session.initial_pose))
+        model_actions = torch.from_numpy(self.codec.encode(actions, initial_pose))
         with session.rollout.trace.span("encode"):
             session.observed = self.encode_frames(session, images)
         per_frame = (num_frames, timing.actions_per_latent_frame)
-        self.predictor.append_observed(
-            session.rollout, session.observed, model_actions.unflatten(0, per_frame)
-        )
+        self.predictor.append_observed(session.rollout, session.observed, model_actions.unflatten(0, per_frame))
         session.prediction = None
 
     @torch.no_grad()
-    def encode_frames(
-        self, session: Session, images: Images
-    ) -> Float[Tensor, "channels frames height width"]:
+    def encode_frames(self, session: Session, images: Images) -> Float[Tensor, "channels frames height width"]:
         """Return the latents of new camera frames, laid out; the session's VAE streams move on."""
         layout, device = self.embodiment.layout, self.predictor.device
         encoded = []
@@ -171,9 +168,7 @@ class Policy:
             InputError: Nothing has been observed yet.
         """
         if session.initial_pose is None:
-            raise InputError(
-                "prediction", got="a session without observations", cure="call observe_first() before"
-            )
+            raise InputError("prediction", got="a session without observations", cure="call observe_first() before")
         session.prediction = self.predictor.predict(session.rollout)
         decoded = self.codec.decode(session.prediction.actions.flatten(0, 1).numpy(), session.initial_pose)
         imagined = session.prediction.latents
@@ -191,9 +186,7 @@ class Policy:
         """
         prediction = session.prediction
         if prediction is None or prediction.latents is None:
-            raise InputError(
-                "open loop", got="nothing imagined", cure="call predict() of a policy that imagines"
-            )
+            raise InputError("open loop", got="nothing imagined", cure="call predict() of a policy that imagines")
         self.predictor.append_observed(session.rollout, prediction.latents, prediction.actions)
         session.prediction = None
 

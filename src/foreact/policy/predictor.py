@@ -139,15 +139,11 @@ class Predictor:
         )
         conditional = self._read_text([instruction])
         text = conditional if rows == 1 else self._read_text([instruction, empty])
-        return Rollout(
-            cache=cache, text=text, conditional=conditional, generator=torch.Generator().manual_seed(seed)
-        )
+        return Rollout(cache=cache, text=text, conditional=conditional, generator=torch.Generator().manual_seed(seed))
 
     def _read_text(self, embeddings: list[TextEmbedding]) -> TextContext:
         longest = max(e.tokens.shape[1] for e in embeddings)
-        padded = [
-            torch.nn.functional.pad(e.tokens, (0, 0, 0, longest - e.tokens.shape[1])) for e in embeddings
-        ]
+        padded = [torch.nn.functional.pad(e.tokens, (0, 0, 0, longest - e.tokens.shape[1])) for e in embeddings]
         tokens = torch.cat(padded).to(self.device, self._dtype)
         return self.model.read_text(tokens, torch.cat([e.lengths for e in embeddings]).to(self.device))
 
@@ -205,10 +201,7 @@ class Predictor:
         times = euler_times(config.action_steps, shift=config.action_shift)
 
         def velocity(point: Tensor, flow_time: float) -> Tensor:
-            return (
-                self._velocity("action", rollout, point, flow_time, config.action_guidance)
-                * self.channel_mask
-            )
+            return self._velocity("action", rollout, point, flow_time, config.action_guidance) * self.channel_mask
 
         noise = self._noise(shape, rollout) * self.channel_mask
         return integrate(velocity, noise, times)[0].float().cpu()
@@ -226,9 +219,7 @@ class Predictor:
         assert velocity is not None
         return velocity if rows == 1 else guide(velocity[:1], velocity[1:], scale)
 
-    def _stream_input(
-        self, kind: str, rollout: Rollout, values: Tensor, flow_time: float, rows: int
-    ) -> StreamInput:
+    def _stream_input(self, kind: str, rollout: Rollout, values: Tensor, flow_time: float, rows: int) -> StreamInput:
         frames = rollout.next_frame + torch.arange(values.shape[1])
         rotary = self.model.video_rotary if kind == "video" else self.model.action_rotary
         return StreamInput(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from foreact.embodiments import CameraLayout
 from foreact.policy.predictor import InferenceConfig
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
@@ -11,20 +12,21 @@ from foreact.transformer.model import TransformerConfig
 
 
 def tiny() -> Recipe:
-    """Return the recipe of the shipped policy: two arms, three cameras, 24 video tokens per latent frame."""
+    """Return the recipe of the shipped policy: two arms, the top camera, 16 video tokens per latent frame."""
     corruption = CorruptionConfig(video_shift=2.0, action_shift=1.0)
     return Recipe(
         embodiment="aloha",
+        layout=CameraLayout(kind="side_by_side", cameras=("top",), height=64, width=64),
         text_dim=64,
         transformer=TransformerConfig(
             latent_channels=16,
-            canvas=(12, 8),
+            canvas=(8, 8),
             actions_per_latent_frame=16,
-            video_width=192,
+            video_width=128,
             action_width=96,
             num_layers=6,
-            num_heads=6,
-            video_ffn_dim=576,
+            num_heads=4,
+            video_ffn_dim=384,
             action_ffn_dim=384,
             text_dim=64,
         ),

@@ -1,12 +1,9 @@
-# pyright: reportAttributeAccessIssue=false
-# (the compiled part of MuJoCo comes without types)
 """The simulated robot behind a gymnasium interface, controlled at 50 Hz by absolute joint targets."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
-import mujoco
 import numpy as np
 
 from foreact.errors import ConfigurationError, InputError, SimulationError
@@ -126,9 +123,7 @@ class BimanualEnv(gymnasium.Env):
         """
         self._started()
         self.num_steps = num_steps
-        self.world.data.qpos[:] = qpos
-        mujoco.mj_kinematics(self.world.model, self.world.data)
-        mujoco.mj_camlight(self.world.model, self.world.data)
+        self.world.show(qpos)
         self._show_lamp()
 
     def close(self) -> None:

@@ -22,9 +22,9 @@ class Expert:
             raise SimulationError("expert before reset", cure="call env.reset(seed=...) first")
         self._env, self._start, self._world = env, env.start, env.world
         self._plan = get_plan(env.task.name)
-        self._arms = {side: ArmKinematics(env.world.model, side) for side in scene.SIDES}
+        self._arms: dict[str, ArmKinematics] = {side: ArmKinematics(env.world.model, side) for side in scene.SIDES}
         angles = env.world.measured().astype(float).reshape(2, 7)[:, :6]
-        self._angles = dict(zip(scene.SIDES, angles, strict=True))
+        self._angles: dict[str, np.ndarray] = dict(zip(scene.SIDES, angles, strict=True))
         self._routes = start_routes(env.world, env.num_steps)
         self._num_planned = 0
 

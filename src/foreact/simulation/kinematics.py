@@ -2,6 +2,7 @@
 # (the compiled part of MuJoCo comes without types)
 """Poses of a gripper and the joint angles that reach them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -11,6 +12,9 @@ from foreact.simulation import scene
 
 ROTATION_WEIGHT_M = 0.3
 """Metres of position error that weigh as much as one rad of rotation error."""
+
+MAX_STEP_M = 0.1
+"""The farthest an iteration tries to move the tip, so that goals out of reach do not throw the arm about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +67,10 @@ class ArmKinematics:
 
 
 def _error(pose: Pose, goal: Pose) -> np.ndarray:
-    turn = rotation_vector(pose.rotation, goal.rotation)
-    return np.concatenate([goal.position - pose.position, ROTATION_WEIGHT_M * turn])
+    """Position error in m, shortened to what one step can follow, and rotation error weighed against it."""
+    shift = goal.position - pose.position
+    shift = shift / max(1.0, float(np.linalg.norm(shift)) / MAX_STEP_M)
+    return np.concatenate([shift, ROTATION_WEIGHT_M * rotation_vector(pose.rotation, goal.rotation)])
 
 
 def rotation_vector(start: np.ndarray, end: np.ndarray) -> np.ndarray:
@@ -86,7 +92,7 @@ def turned(start: np.ndarray, vector: np.ndarray) -> np.ndarray:
     return matrix.reshape(3, 3) @ start
 
 
-def facing(forward: tuple[float, float, float], across: tuple[float, float, float]) -> np.ndarray:
+def facing(forward: Sequence[float | int], across: Sequence[float | int]) -> np.ndarray:
     """The rotation of a gripper that points `forward` with its fingers apart along `across`."""
     x = np.asarray(forward, dtype=float)
     x = x / np.linalg.norm(x)

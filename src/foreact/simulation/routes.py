@@ -1,5 +1,6 @@
 """Smooth ways through waypoints, one for each arm, that an expert follows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class Route:
     def go(
         self,
         num_steps: int,
-        position: np.ndarray | None = None,
+        position: np.ndarray | Sequence[float | int] | None = None,
         rotation: np.ndarray | None = None,
         opening: float | None = None,
         slack: float = 1.0,

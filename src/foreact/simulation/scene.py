@@ -8,12 +8,12 @@ in every task: they stand beside the cubes' area in the view from above, and one
 """
 
 import copy
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from xml.etree import ElementTree
 
 import mujoco
-import numpy as np
 
 SIDES = ("left", "right")
 JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
@@ -77,6 +77,7 @@ def scene_xml(num_cubes: int) -> tuple[str, dict[str, bytes]]:
     root.remove(_child(root, "keyframe"))
     _set_physics(root)
     _set_looks(root)
+    _flatten_table(root)
     for side in SIDES:
         _equip_gripper(root, side)
         _pad_fingers(root, side)
@@ -162,6 +163,18 @@ def _set_looks(root: ElementTree.Element) -> None:
     top.attrib = {"name": "top", "pos": "0.01 0.51 1.4", "xyaxes": "1 0 0 0 1 0", "fovy": "22"}
 
 
+def _flatten_table(root: ElementTree.Element) -> None:
+    """A box where the table's mesh is, to touch instead of it: on one contact point a cube would spin slowly."""
+    table = _child(root, "body", "table")
+    _stop_touching(_child(table, "geom"))
+    _add(table, "geom", name="tabletop", type="box", pos="0 0 -0.015", size="0.61 0.381 0.015", rgba="0 0 0 0")
+
+
+def _stop_touching(mesh: ElementTree.Element) -> None:
+    mesh.set("contype", "0")
+    mesh.set("conaffinity", "2")  # nothing has type 2, but a mesh that may collide gets a hull to be drawn with
+
+
 def _pad_fingers(root: ElementTree.Element, side: str) -> None:
     """Flat pads that touch things instead of the fingers' meshes.
 
@@ -169,9 +182,7 @@ def _pad_fingers(root: ElementTree.Element, side: str) -> None:
     """
     for finger, direction in zip(FINGERS, (-1, 1), strict=True):
         body = _child(root, "body", f"vx300s_{side}/{finger}_link")
-        mesh = _child(body, "geom")
-        mesh.set("contype", "0")
-        mesh.set("conaffinity", "2")  # nothing has type 2, but a mesh that may collide gets a hull to be drawn with
+        _stop_touching(_child(body, "geom"))
         half_m = (0.0225, 0.003, 0.008)
         centre_m = (0.085 - half_m[0], direction * (_PAD_FACE_M - half_m[1]), 0)
         place = dict(pos=_numbers(centre_m), size=_numbers(half_m), rgba="0 0 0 0")
@@ -218,5 +229,5 @@ def _add(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementTre
     return ElementTree.SubElement(parent, tag, attributes)
 
 
-def _numbers(values: tuple[float, ...] | np.ndarray) -> str:
+def _numbers(values: Sequence[float | int]) -> str:
     return " ".join(f"{value:g}" for value in values)

@@ -52,6 +52,13 @@ class World:
     def advance(self) -> None:
         """Simulate one control step."""
         mujoco.mj_step(self.model, self.data, scene.NUM_SUBSTEPS)
+        self.show(self.data.qpos)
+
+    def show(self, qpos: np.ndarray) -> None:
+        """Put everything, cameras too, where joint positions say; MuJoCo's step leaves it one substep behind."""
+        self.data.qpos[:] = qpos
+        mujoco.mj_kinematics(self.model, self.data)
+        mujoco.mj_camlight(self.model, self.data)
 
     def measured(self) -> np.ndarray:
         """float32 [14]: joint angles in rad and gripper openings, in the order of an action."""

@@ -48,7 +48,7 @@ class OptimizationConfig:
             raise ConfigurationError("ema_decay", got=self.ema_decay, allowed="[0, 1)")
 
     def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0: a function of the step alone, so resuming needs no state."""
+        """Return the learning rate of a step, counted from 0: a function of the step alone, so it needs no state."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.num_steps - self.warmup_steps)

@@ -4,7 +4,7 @@ import copy
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,13 +16,13 @@ from foreact.data.batch import SequenceSampler, TrainingSequence
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import fit_codec, load_sequences
-from foreact.embodiments import ActionCodec, load_embodiment
-from foreact.settings import to_plain
+from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
 from foreact.policy.checkpoint import save_policy
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
+from foreact.settings import to_plain
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig, make_optimizer, update_ema
 from foreact.training.state import TrainingState
@@ -41,6 +41,8 @@ class Recipe:
 
     embodiment: str
     """Name or TOML file of the robot."""
+    layout: CameraLayout | None = None
+    """Which of the robot's cameras the policy sees, and how; None: as the embodiment says."""
     text_dim: int
     """Width of the small text encoder."""
     transformer: TransformerConfig
@@ -65,6 +67,11 @@ class Recipe:
     """Steps between measurements on held-out episodes."""
     seed: int = 0
     """Of the weights and of every draw."""
+
+    def robot(self) -> Embodiment:
+        """Return the embodiment with the cameras that this recipe's policy sees."""
+        embodiment = load_embodiment(self.embodiment)
+        return embodiment if self.layout is None else replace(embodiment, layout=self.layout)
 
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):
@@ -105,7 +112,7 @@ def load_training_data(recipe: Recipe, datasets: list[EpisodeDataset], vae: Vide
     Raises:
         DatasetError: A dataset does not fit the robot, has no cached latents, or too few episodes.
     """
-    embodiment = load_embodiment(recipe.embodiment)
+    embodiment = recipe.robot()
     codec = fit_codec(datasets, embodiment)
     sources, held_out = [], []
     for dataset in datasets:
@@ -151,9 +158,7 @@ def train(
 class _Run:
     """The moving parts of one call of `train`."""
 
-    def __init__(
-        self, recipe: Recipe, data: TrainingData, model: WorldActionModel, vae: VideoVAE, folder: Path
-    ):
+    def __init__(self, recipe: Recipe, data: TrainingData, model: WorldActionModel, vae: VideoVAE, folder: Path):
         self._recipe, self._data, self._model, self._vae, self._folder = recipe, data, model, vae, folder
         self._state = TrainingState(model, make_optimizer(model, recipe.optimization))
         self._text_encoder = HashedWordEncoder(dim=recipe.text_dim)
@@ -205,9 +210,7 @@ class _Run:
         for name, value in (*vars(result).items(), ("grad_norm", norm.item())):
             log.add_scalar(f"train/{name}", value, state.step)
         state.step += 1
-        return Progress(
-            step=state.step, num_steps=recipe.optimization.num_steps, judged=self._judged, **vars(result)
-        )
+        return Progress(step=state.step, num_steps=recipe.optimization.num_steps, judged=self._judged, **vars(result))
 
     def policy(self) -> Policy:
         """Return the policy as it stands, on the averaged weights."""

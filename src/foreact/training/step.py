@@ -110,10 +110,15 @@ class Learner:
             indices: Which samples they are: they seed the noise.
             step: Likewise.
         """
-        batch = collate(sequences)
-        layout = self._layout(step, batch.num_frames)
+        chunk, window = self._draw_layout(step)
+        batch = collate([sequence.fill_chunks(chunk) for sequence in sequences])
+        layout = ChunkLayout(
+            num_frames=batch.num_frames, frames_per_chunk=chunk, window=window, imagines=self._batch.imagines
+        )
         generators = [torch.Generator().manual_seed(_mix(self._seed, step, index)) for index in indices]
-        corrupted = corrupt(batch, layout, self._corruption, generators, max_frames=self._batch.max_frames)
+        corrupted = corrupt(
+            batch, layout, self._corruption, generators, max_frames=self._batch.max_frames + self._batch.max_chunk
+        )
         text = self._text(batch.instructions, corrupted.text_dropped)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             return velocity_losses(
@@ -125,13 +130,11 @@ class Learner:
                 channel_mask=self._channel_mask,
             )
 
-    def _layout(self, step: int, num_frames: int) -> ChunkLayout:
+    def _draw_layout(self, step: int) -> tuple[int, int]:
+        """Return (latent frames per chunk, window) of a step."""
         rng = np.random.default_rng([self._seed, step])
-        chunk = int(rng.integers(1, self._batch.max_chunk + 1))
-        window = int(rng.integers(self._batch.window[0], self._batch.window[1] + 1))
-        return ChunkLayout(
-            num_frames=num_frames, frames_per_chunk=chunk, window=window, imagines=self._batch.imagines
-        )
+        least, greatest = self._batch.window
+        return int(rng.integers(1, self._batch.max_chunk + 1)), int(rng.integers(least, greatest + 1))
 
     def _text(self, instructions: tuple[str, ...], dropped: torch.Tensor) -> TextContext:
         kept = ["" if drop else text for text, drop in zip(instructions, dropped.tolist(), strict=True)]

@@ -59,9 +59,7 @@ def open_loop_error(policy: Policy, sequences: list[TrainingSequence], *, seed: 
     )
 
 
-def predict_chunks(
-    policy: Policy, sequence: TrainingSequence, *, seed: int
-) -> Iterator[tuple[slice, Prediction]]:
+def predict_chunks(policy: Policy, sequence: TrainingSequence, *, seed: int) -> Iterator[tuple[slice, Prediction]]:
     """Yield (latent frames, prediction) of every whole chunk of a recorded episode, each from its real history."""
     predictor, encode = policy.predictor, policy.networks.text_encoder.encode
     rollout = predictor.start(encode([sequence.instruction]), encode([""]), seed=seed)

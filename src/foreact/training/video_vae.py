@@ -11,21 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKLWan
 from diffusers.optimization import get_scheduler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from foreact.codecs.video_vae import FeatureCache, VideoVAE
+from foreact.errors import ConfigurationError
 from foreact.training.video_vae_checkpoint import restore_checkpoint, save_checkpoint
 from foreact.training.video_vae_clips import ClipSampler, ClipSource
 from foreact.training.video_vae_config import VideoVAETrainingConfig
 from foreact.training.video_vae_loss import kl_divergence, psnr_db, reconstruction_loss, saliency
 
 _LOG = logging.getLogger(__name__)
-_NUM_HELD_OUT_FRAMES = 33
-"""Frames per held-out clip: long enough that the feature cache has forgotten the clip's start."""
+_NUM_HELD_OUT_FRAMES = 49
+"""Frames per held-out clip: longer than those trained on, as the streams of a policy are."""
 _NUM_STATISTICS_EPISODES = 24
+_INITIAL_LOG_VARIANCE = -6.0
 _LOG_VARIANCE_RANGE = (-20.0, 10.0)
 
 
@@ -44,6 +47,7 @@ def train_video_vae(
     clips: ClipSource,
     folder: Path | str,
     *,
+    initial: VideoVAE | None = None,
     device: torch.device | str = "cpu",
     show_progress: bool = True,
 ) -> VideoVAE:
@@ -52,15 +56,24 @@ def train_video_vae(
     Latent statistics are measured on training episodes, so that normalised latents have zero mean and unit
     variance per channel. Called again after an interruption, it goes on from the last checkpoint.
 
+    Args:
+        config: What to train and how.
+        clips: What to train on.
+        folder: Where checkpoint, log and result go.
+        initial: Begin with a copy of its weights instead of random ones; of the configuration's own shape.
+        device: Where to compute.
+        show_progress: Draw a bar with loss, PSNR and time left.
+
     Raises:
         CheckpointError: `folder` holds a checkpoint of another configuration, or a damaged one.
+        ConfigurationError: `initial` is a network of another shape.
         DatasetError: The clips are too few, too short or of a size the VAE cannot take.
     """
     folder = Path(folder)
     sampler = ClipSampler(clips, config)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        vae = VideoVAE(config.build_autoencoder()).to(device)
+        vae = VideoVAE(_initialised(config, initial)).to(device)
     quality = _fit(vae, config, sampler, folder, show_progress)
     _measure_statistics(vae, sampler)
     vae.eval().save(folder / "vae")
@@ -82,6 +95,22 @@ def measure_quality(vae: VideoVAE, sampler: ClipSampler) -> Quality:
         figures.append((psnr_db(got, pixels), psnr_db(got, pixels, salient)))
     whole, salient_only = torch.tensor(figures).mean(dim=0).tolist()
     return Quality(psnr_db=whole, salient_psnr_db=salient_only)
+
+
+def _initialised(config: VideoVAETrainingConfig, initial: VideoVAE | None) -> AutoencoderKLWan:
+    """Fresh weights that begin with quiet posteriors: noise as loud as the latents would hide every picture."""
+    autoencoder = config.build_autoencoder()
+    if initial is None:
+        with torch.no_grad():
+            autoencoder.quant_conv.bias[config.num_channels :] = _INITIAL_LOG_VARIANCE
+        return autoencoder
+    try:
+        autoencoder.load_state_dict(initial.autoencoder.state_dict())
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "initial video VAE", got=str(error).splitlines()[1].strip(), allowed="the shape that is to be trained"
+        ) from error
+    return autoencoder
 
 
 def _fit(
@@ -164,9 +193,7 @@ def _noise_seed(seed: int, step: int) -> int:
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, scheduler, step: int) -> None:
     """The schedule is a function of the step, so nothing about it needs a checkpoint."""
-    for group, base, factor in zip(
-        optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
-    ):
+    for group, base, factor in zip(optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
         group["lr"] = base * factor(step)
 
 

@@ -33,9 +33,7 @@ def save_checkpoint(
         temporary.unlink(missing_ok=True)
 
 
-def restore_checkpoint(
-    folder: Path, config: VideoVAETrainingConfig, network: nn.Module, optimizer: Optimizer
-) -> int:
+def restore_checkpoint(folder: Path, config: VideoVAETrainingConfig, network: nn.Module, optimizer: Optimizer) -> int:
     """Load weights and optimiser in place and return the number of steps done; 0 where nothing was saved.
 
     Raises:

@@ -45,7 +45,7 @@ class ClipSampler:
         """Split the episodes and measure the mean picture of each camera.
 
         Raises:
-            DatasetError: Too few episodes, one that is too short, or pictures of a size the VAE cannot take.
+            DatasetError: Too few episodes, one without frames, or pictures of a size the VAE cannot take.
         """
         self._source, self._config = source, config
         self._num_training = len(source) - config.num_held_out_episodes
@@ -82,8 +82,8 @@ class ClipSampler:
         ]
 
     def _draw(self, rng: np.random.Generator, picture: int) -> Tensor:
-        length = self._config.num_frames
         episode = int(rng.integers(self._num_training))
+        length = min(self._config.num_frames, self._whole_groups(episode))
         start = int(rng.integers(self._source.num_frames(episode) - length + 1))
         return pixels_from_uint8(self._source.clip(episode, picture, start, length))
 
@@ -111,13 +111,9 @@ class ClipSampler:
                 got=len(self._source),
                 allowed=f"more than the {self._config.num_held_out_episodes} held-out ones",
             )
-        for episode in range(len(self._source)):
-            if self._source.num_frames(episode) < self._config.num_frames:
-                raise DatasetError(
-                    f"episode {episode}",
-                    got=f"{self._source.num_frames(episode)} frames",
-                    allowed=f"at least {self._config.num_frames}",
-                )
+        empty = [episode for episode in range(len(self._source)) if self._source.num_frames(episode) < 1]
+        if empty:
+            raise DatasetError(f"episode {empty[0]}", got="no frames", allowed="at least one")
         for picture in range(self._source.num_pictures):
             height, width = self._source.clip(0, picture, 0, 1).shape[1:3]
             if height % self._config.spatial_factor or width % self._config.spatial_factor:

@@ -26,21 +26,25 @@ class VideoVAETrainingConfig:
     patch_size: int = 2
     """Pixels along one side of the square folded into channels before the first convolution."""
 
-    num_steps: int = 2500
+    num_steps: int = 1500
     """Optimiser steps."""
-    batch_size: int = 4
+    batch_size: int = 1
     """Clips of every picture per step."""
-    num_frames: int = 9
-    """Frames per clip: 1 + a multiple of the temporal factor."""
-    learning_rate: float = 2e-3
+    num_frames: int = 33
+    """Frames per clip: 1 + a multiple of the temporal factor. An episode that is shorter gives shorter clips.
+
+    The network is used on streams without end. On clips of 9 frames it learns to tell time by the zeros before
+    the first frame: 34 dB within nine frames, 20 dB after them, where 33 hold their quality.
+    """
+    learning_rate: float = 3e-3
     """Peak of AdamW's learning rate."""
-    num_warmup_steps: int = 100
+    num_warmup_steps: int = 50
     """Steps of linear rise to the peak; a cosine to zero follows."""
     weight_decay: float = 1e-4
     """AdamW's."""
     max_gradient_norm: float = 1.0
     """Gradients are scaled down to this norm."""
-    kl_weight: float = 1e-4
+    kl_weight: float = 3e-5
     """Weight of the KL divergence per latent number beside the reconstruction error per pixel."""
     saliency_weight: float = 8.0
     """Extra weight, at most, of a pixel that moves or is unlike the dataset's mean picture."""
@@ -48,7 +52,7 @@ class VideoVAETrainingConfig:
     """The last episodes of the source: never trained on, measured while training runs."""
     seed: int = 0
     """Seeds the weights, the clips of each step and the posterior's noise."""
-    checkpoint_interval: int = 250
+    checkpoint_interval: int = 100
     """Steps between checkpoints, each of which also measures the held-out PSNR."""
 
     def __post_init__(self) -> None:
@@ -60,9 +64,7 @@ class VideoVAETrainingConfig:
                 allowed="at least 2 widths, one temporal factor for each but the last",
             )
         if self.num_frames < 1 or self.num_frames % self.temporal_factor != 1 % self.temporal_factor:
-            raise ConfigurationError(
-                "num_frames", got=self.num_frames, allowed=f"1 + {self.temporal_factor} * m"
-            )
+            raise ConfigurationError("num_frames", got=self.num_frames, allowed=f"1 + {self.temporal_factor} * m")
         for name in (
             "num_steps",
             "batch_size",

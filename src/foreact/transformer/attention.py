@@ -5,7 +5,7 @@ which one it runs under; that training and inference differ in nothing else is w
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ class Projected:
     values: Float[Tensor, "batch frames tokens heads head_dim"]
 
 
+@runtime_checkable
 class JointAttention(Protocol):
     """Lets the tokens of both streams see what they may see."""
 
@@ -55,9 +56,7 @@ class MaskedAttention:
         self._layout = layout
         self._mask: Tensor | None = None
 
-    def __call__(
-        self, layer: int, video: Projected | None, action: Projected | None
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, layer: int, video: Projected | None, action: Projected | None) -> tuple[Tensor, Tensor]:
         """See `JointAttention`; needs both streams."""
         assert video is not None and action is not None
         if self._mask is None:
@@ -86,9 +85,7 @@ class ChunkedAttention:
     def __init__(self, layout: ChunkLayout):
         self._layout = layout
 
-    def __call__(
-        self, layer: int, video: Projected | None, action: Projected | None
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, layer: int, video: Projected | None, action: Projected | None) -> tuple[Tensor, Tensor]:
         """See `JointAttention`; needs both streams."""
         assert video is not None and action is not None
         num_frames = self._layout.num_frames

@@ -99,9 +99,7 @@ class StreamBlock(nn.Module):
     Source: Wan's transformer block, with self-attention taken apart so that two streams can share it.
     """
 
-    def __init__(
-        self, *, width: int, joint_width: int, num_heads: int, ffn_dim: int, projection: str, eps: float
-    ):
+    def __init__(self, *, width: int, joint_width: int, num_heads: int, ffn_dim: int, projection: str, eps: float):
         super().__init__()
         self.eps = eps
         self.joint = JointProjections(width, joint_width, num_heads, projection, eps)

@@ -1,7 +1,7 @@
 """The KV cache of one session: what was observed, in a ring; what is imagined, in scratch space beside it.
 
-Per layer one buffer holds `[ scratch | ring ]`. The ring has a slot for each latent frame of the window. Scratch is filled
-from its end towards its start, so scratch entries in use and ring entries in use are always one contiguous
+Per layer one buffer holds `[ scratch | ring ]`. The ring has a slot for each latent frame of the window. Scratch is
+filled from its end towards its start, so scratch entries in use and ring entries in use are always one contiguous
 slice: attention reads it without a copy, a gather or a mask, and imagining can never evict history. Positions are
 inside the keys already, so the order of slots in the ring does not matter.
 """
@@ -45,9 +45,7 @@ class KVCache:
             dtype: Of keys and values.
         """
         if window < 1 or scratch_frames < 1:
-            raise ConfigurationError(
-                "KV cache", got=f"window {window}, scratch {scratch_frames}", allowed="1 or more"
-            )
+            raise ConfigurationError("KV cache", got=f"window {window}, scratch {scratch_frames}", allowed="1 or more")
         self.window = window
         self.num_observed = 0
         """Latent frames observed since the session began; those beyond the window are forgotten."""

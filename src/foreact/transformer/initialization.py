@@ -4,7 +4,8 @@ The action stream is made from the video stream, matrix by matrix, so that both 
 distributions when they first meet in joint attention. Source: LingBot-VA (arXiv 2601.21998), section 3.
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +14,17 @@ from torch import Tensor, nn
 from foreact.errors import ConfigurationError
 from foreact.transformer.model import WorldActionModel
 
-ActionInitialization = Literal["interpolated", "random"]
+ActionInitialization = Literal["interpolated", "copied", "random"]
 
 
 def initialize(model: WorldActionModel, *, seed: int, action: ActionInitialization = "interpolated") -> None:
     """Set every weight of `model` in place: the video stream at random, the action stream as asked.
 
-    "interpolated" shrinks the video stream's layers to the action width; "random" draws them afresh.
+    "interpolated" shrinks the video stream's layers to the action width, "copied" cuts out their first rows and
+    columns, "random" draws them afresh.
     """
-    if action not in ("interpolated", "random"):
-        raise ConfigurationError("action initialization", got=action, allowed="interpolated, random")
+    if action not in get_args(ActionInitialization):
+        raise ConfigurationError("action initialization", got=action, allowed=", ".join(get_args(ActionInitialization)))
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.Linear):
@@ -32,16 +34,16 @@ def initialize(model: WorldActionModel, *, seed: int, action: ActionInitializati
     for stream in (model.video, model.action):
         for time in (stream.time_in, stream.time_out):
             nn.init.normal_(time.weight, std=0.02, generator=generator)
-        nn.init.zeros_(stream.head.weight)
+        nn.init.normal_(stream.head.weight, std=0.02, generator=generator)
         for table in [stream.head_table, *(block.modulation_table for block in stream.blocks)]:
             nn.init.normal_(table, std=table.shape[-1] ** -0.5, generator=generator)  # type: ignore[arg-type]
-    if action == "interpolated":
-        interpolate_action_stream(model)
+    if action != "random":
+        derive_action_stream(model, resize_weight if action == "interpolated" else cut_weight)
 
 
 @torch.no_grad()
-def interpolate_action_stream(model: WorldActionModel) -> None:
-    """Overwrite the action stream's layers (in place) by the video stream's, interpolated to its width.
+def derive_action_stream(model: WorldActionModel, derive: Callable[[Tensor, tuple[int, ...]], Tensor]) -> None:
+    """Overwrite the action stream's layers (in place) by what `derive` makes of the video stream's.
 
     What only the action stream has (its way in and out, a factorized way up and down) keeps its own weights.
     """
@@ -49,7 +51,12 @@ def interpolate_action_stream(model: WorldActionModel) -> None:
     for name, parameter in model.action.named_parameters():
         if name.startswith(("embed", "head.")) or ".joint.up." in name or ".joint.down." in name:
             continue
-        parameter.copy_(resize_weight(video[name], tuple(parameter.shape)))
+        parameter.copy_(derive(video[name], tuple(parameter.shape)))
+
+
+def cut_weight(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return the first rows and columns of `weight`, unscaled: the plain copy that interpolation is compared with."""
+    return weight[tuple(slice(size) for size in shape)]
 
 
 def resize_weight(weight: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -37,9 +37,7 @@ class ChunkLayout:
 
     def __post_init__(self) -> None:
         if self.num_frames < 2 or self.frames_per_chunk < 1 or self.window < 1:
-            raise ConfigurationError(
-                "chunk layout", got=self, allowed="at least 2 frames, 1 per chunk, window 1"
-            )
+            raise ConfigurationError("chunk layout", got=self, allowed="at least 2 frames, 1 per chunk, window 1")
 
     @property
     def chunks(self) -> list[tuple[int, int]]:
@@ -89,14 +87,10 @@ def training_mask(layout: ChunkLayout, video_tokens: int, action_tokens: int) ->
     return history | ((chunk[query] == chunk[key]) & (own | reads_video))
 
 
-def _token_attributes(
-    layout: ChunkLayout, video_tokens: int, action_tokens: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _token_attributes(layout: ChunkLayout, video_tokens: int, action_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return latent frame, cleanness and kind (True: action) of every packed token."""
     streams = [(layout.video_frames, video_tokens), (layout.action_frames, action_tokens)]
     frame = torch.cat([frames.repeat_interleave(n) for frames, n in streams])
-    clean = torch.cat(
-        [(torch.arange(len(f)) >= len(f) - layout.num_frames).repeat_interleave(n) for f, n in streams]
-    )
+    clean = torch.cat([(torch.arange(len(f)) >= len(f) - layout.num_frames).repeat_interleave(n) for f, n in streams])
     action = torch.arange(len(frame)) >= len(layout.video_frames) * video_tokens
     return frame, clean, action

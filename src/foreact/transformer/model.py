@@ -56,17 +56,13 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         for name, width in (("video_width", self.video_width), ("action_width", self.action_width)):
             if width % self.num_heads:
-                raise ConfigurationError(
-                    name, got=width, allowed=f"a multiple of num_heads ({self.num_heads})"
-                )
+                raise ConfigurationError(name, got=width, allowed=f"a multiple of num_heads ({self.num_heads})")
         if self.head_dim % 2 or self.head_dim < 6:
             raise ConfigurationError("video_width / num_heads", got=self.head_dim, allowed="even, at least 6")
         if self.canvas[0] % PATCH or self.canvas[1] % PATCH:
             raise ConfigurationError("canvas", got=self.canvas, allowed=f"multiples of the patch, {PATCH}")
         if self.action_projection not in ("direct", "factorized"):
-            raise ConfigurationError(
-                "action_projection", got=self.action_projection, allowed="direct, factorized"
-            )
+            raise ConfigurationError("action_projection", got=self.action_projection, allowed="direct, factorized")
 
     @property
     def head_dim(self) -> int:
@@ -87,9 +83,7 @@ class TransformerConfig:
 class Stream(nn.Module):
     """Everything one kind of token has to itself: its way in, its layers, its way out."""
 
-    def __init__(
-        self, config: TransformerConfig, *, features: int, width: int, ffn_dim: int, projection: str
-    ):
+    def __init__(self, config: TransformerConfig, *, features: int, width: int, ffn_dim: int, projection: str):
         super().__init__()
         self.config = config
         self.embed = nn.Linear(features, width)
@@ -139,9 +133,7 @@ class Stream(nn.Module):
 class ActionStream(Stream):
     """An action enters through a small MLP, not a single matrix."""
 
-    def __init__(
-        self, config: TransformerConfig, *, features: int, width: int, ffn_dim: int, projection: str
-    ):
+    def __init__(self, config: TransformerConfig, *, features: int, width: int, ffn_dim: int, projection: str):
         super().__init__(config, features=features, width=width, ffn_dim=ffn_dim, projection=projection)
         self.embed_out = nn.Linear(width, width)
 
@@ -192,9 +184,7 @@ class WorldActionModel(nn.Module):
         positions = action_positions(frames, self.config.actions_per_latent_frame)
         return rotary_table(positions, self.config.head_dim, device)
 
-    def read_text(
-        self, tokens: Float[Tensor, "batch length text_dim"], lengths: Int[Tensor, " batch"]
-    ) -> TextContext:
+    def read_text(self, tokens: Float[Tensor, "batch length text_dim"], lengths: Int[Tensor, " batch"]) -> TextContext:
         """Return the instruction as keys and values, to be computed once and used in every step.
 
         Padding is hidden; of an empty instruction one zero token stays visible.

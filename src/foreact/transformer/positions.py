@@ -28,9 +28,7 @@ def rotary_split(head_dim: int) -> tuple[int, int, int]:
     return head_dim - 2 * third, third, third
 
 
-def video_positions(
-    frames: Float[Tensor, " frames"], rows: int, columns: int
-) -> Float[Tensor, "frames tokens 3"]:
+def video_positions(frames: Float[Tensor, " frames"], rows: int, columns: int) -> Float[Tensor, "frames tokens 3"]:
     """Return the coordinates of video tokens, in order (row, column) within each latent frame."""
     grid = torch.cartesian_prod(
         torch.arange(rows, dtype=torch.float64), torch.arange(columns, dtype=torch.float64)

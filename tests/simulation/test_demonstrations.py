@@ -1,0 +1,79 @@
+"""Experts at work, with disturbance: every task succeeds, and the record is what happened."""
+
+import numpy as np
+import pytest
+
+from foreact.errors import ConfigurationError
+from foreact.simulation.demonstrations import HOLD_STEPS, rollout_expert
+from foreact.simulation.environment import BimanualEnv
+
+
+@pytest.mark.parametrize(
+    ("task", "seeds", "least", "most"),
+    [
+        ("reach_cube", range(6), 90, 115),
+        ("lift_cube", range(6), 145, 190),
+        ("transfer_cube", range(4), 230, 270),
+        ("remember_bin", range(3), 400, 510),
+        ("remember_bin_two", range(1), 800, 920),
+    ],
+)
+def test_experts_succeed_briskly(task, seeds, least, most):
+    env = BimanualEnv(task)
+    for seed in seeds:
+        demonstration = rollout_expert(task, seed, env=env)
+        assert demonstration.success and demonstration.progress == 1.0, f"seed {seed}"
+        assert least <= len(demonstration.actions) <= most
+
+
+def test_labels_stay_clean_while_what_is_executed_is_disturbed(lift_env):
+    demonstration = rollout_expert("lift_cube", 5, 0.02, env=lift_env)
+    clean = rollout_expert("lift_cube", 5, 0.0, env=lift_env)
+    disturbance = np.abs(demonstration.executed_actions - demonstration.actions)
+    rows = min(len(demonstration.actions), len(clean.actions))
+    assert np.array_equal(demonstration.actions[:rows], clean.actions[:rows])
+    assert np.array_equal(clean.actions, clean.executed_actions)
+    assert disturbance[:, 7:13].max() > 0.01
+    assert not disturbance[:, [*range(7), 13]].any()
+    assert not np.array_equal(demonstration.states[:rows], clean.states[:rows])
+
+
+def test_rows_are_the_observation_before_the_action(lift_env):
+    demonstration = rollout_expert("lift_cube", 6, env=lift_env)
+    observation, _ = lift_env.reset(seed=6)
+    success_row = None
+    for row, action in enumerate(demonstration.executed_actions):
+        assert np.array_equal(demonstration.states[row], observation["agent_pos"])
+        observation, _, success, _, _ = lift_env.step(action)
+        success_row = row if success and success_row is None else success_row
+    assert len(demonstration.actions) - 1 - success_row == HOLD_STEPS
+
+
+@pytest.mark.sim
+def test_pictures_taken_afterwards_are_those_of_the_episode():
+    env = BimanualEnv("remember_bin", cameras=("top", "right_wrist"), image_size=32)
+    demonstration = rollout_expert("remember_bin", 2, env=env)
+    afterwards = list(demonstration.render(env, stride=40))
+    assert len(afterwards) == -(-len(demonstration.actions) // 40)
+    env.reset(seed=2)
+    for row, action in enumerate(demonstration.executed_actions):
+        if row % 40 == 0:
+            for camera, picture in env.images().items():
+                assert np.array_equal(picture, afterwards[row // 40][camera])
+        env.step(action)
+    env.close()
+
+
+@pytest.mark.sim
+def test_pictures_can_be_taken_without_an_environment():
+    demonstration = rollout_expert("reach_cube", 2)
+    pictures = next(demonstration.render(cameras=("top",), image_size=16))
+    assert {name: picture.shape for name, picture in pictures.items()} == {"top": (16, 16, 3)}
+
+
+def test_an_environment_of_another_task_is_refused(lift_env):
+    with pytest.raises(ConfigurationError, match="lift_cube"):
+        rollout_expert("reach_cube", 0, env=lift_env)
+    demonstration = rollout_expert("reach_cube", 0)
+    with pytest.raises(ConfigurationError, match="lift_cube"):
+        next(demonstration.render(lift_env))
