@@ -18,6 +18,7 @@ DESCRIPTION = """foreact: imagine, then act.
 The whole line, in order: collect > train-vae > encode > train > evaluate. `foreact demo` shows the shipped policy.
 """
 INTERRUPTED = 130
+VAE_SETTINGS = VideoVAETrainingConfig()
 console = Console(stderr=True, highlight=False)
 
 
@@ -53,7 +54,7 @@ def train_vae(
     out: Path,
     recipe: str = "tiny",
     initial: Path | None = None,
-    settings: Annotated[VideoVAETrainingConfig, tyro.conf.arg(name="")] = VideoVAETrainingConfig(),
+    settings: Annotated[VideoVAETrainingConfig, tyro.conf.arg(name="")] = VAE_SETTINGS,
     device: str = "cpu",
     threads: int | None = None,
 ) -> None:

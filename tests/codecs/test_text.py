@@ -1,6 +1,7 @@
 import builtins
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -32,9 +33,7 @@ def test_words_are_unit_vectors_and_places_shift_them():
 
 
 def test_different_words_are_nearly_orthogonal():
-    tokens = (
-        HashedWordEncoder(dim=256).encode(["lift", "transfer", "left", "right", "red", "blue"]).tokens[:, 0]
-    )
+    tokens = HashedWordEncoder(dim=256).encode(["lift", "transfer", "left", "right", "red", "blue"]).tokens[:, 0]
     place = torch.cat([torch.zeros(128), torch.full((128,), 0.5 / 128**0.5)])
     products = (tokens - place) @ (tokens - place).T
     assert (products - torch.eye(6)).abs().max() < 0.3
@@ -79,7 +78,10 @@ def test_impossible_settings_are_refused(settings_: dict):
 
 def test_both_encoders_have_one_interface():
     assert isinstance(ENCODER, TextEncoder)
-    assert issubclass(UMT5Encoder, TextEncoder)
+    umt5 = UMT5Encoder(torch.nn.Linear(1, 1), tokenizer=None, length=8)
+    umt5._network.config = SimpleNamespace(d_model=4096)
+    assert isinstance(umt5, TextEncoder)
+    assert umt5.dim == 4096
 
 
 @pytest.mark.parametrize("layout", ["side_by_side", "t_shape"])

@@ -110,9 +110,7 @@ def test_statistics_stay_float32_in_a_half_precision_network(build_vae):
     assert mean[0].item() == pytest.approx(0.1234567, abs=1e-8)
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 3, 4, 16, 16), (1, 3, 1, 12, 16), (1, 3, 1, 16, 12), (1, 3, 0, 16, 16)]
-)
+@pytest.mark.parametrize("shape", [(1, 3, 4, 16, 16), (1, 3, 1, 12, 16), (1, 3, 1, 16, 12), (1, 3, 0, 16, 16)])
 def test_pixels_that_do_not_fit_are_refused(shape: tuple[int, ...], vae: VideoVAE):
     with pytest.raises(InputError, match=r"pixels to encode.*1 \+ 4 \* m"):
         vae.encode(torch.zeros(shape))
@@ -158,9 +156,7 @@ def test_later_golden_chunks_streamed_equal_the_whole_episode(layout: str):
     published = VideoVAE.from_pretrained(GOLDEN / layout / "vae")
     trace = load_file(GOLDEN / layout / "trace.safetensors")
     camera = "observation.images.cam1"
-    chunks = [
-        pixels_from_uint8(trace[f"frames.{name}.{camera}"]) for name in ("init", "chunk0", "chunk1", "chunk2")
-    ]
+    chunks = [pixels_from_uint8(trace[f"frames.{name}.{camera}"]) for name in ("init", "chunk0", "chunk1", "chunk2")]
     stream = published.start_stream()
     streamed = torch.cat([stream.encode(chunk) for chunk in chunks], dim=2)
     with torch.no_grad():

@@ -64,15 +64,25 @@ def train(config: VideoVAETrainingConfig, source, folder: Path) -> VideoVAE:
     return train_video_vae(config, source, folder, show_progress=False)
 
 
+class Lamps(MovingSquares):
+    """Two halves of a picture whose brightness differs between episodes and drifts."""
+
+    def clip(self, episode: int, picture: int, start: int, num_frames: int) -> np.ndarray:
+        times = np.arange(start, start + num_frames)[:, None, None, None]
+        frames = np.empty((num_frames, self._size, self._size, 3), np.uint8)
+        frames[:, :, : self._size // 2] = 128 + 100 * np.sin(2.1 * episode + times / 9)
+        frames[:, :, self._size // 2 :] = 128 + 100 * np.cos(3.4 * episode - times / 7)
+        return frames
+
+
 def test_training_reconstructs_held_out_clips_far_better_than_the_mean_picture(tmp_path: Path):
-    config = replace(TINY, encoder_width=8, decoder_width=8, num_steps=100, num_warmup_steps=10, learning_rate=1e-2)
-    config = replace(config, checkpoint_interval=100, num_frames=9, saliency_weight=30.0)
-    vae = train(config, MovingSquares(), tmp_path)
-    sampler = ClipSampler(MovingSquares(), config)
-    clips = sampler.held_out(33)
-    guessed = [psnr_db(mean.expand_as(pixels), pixels, saliency(pixels, mean)) for pixels, mean in clips]
+    config = replace(TINY, encoder_width=8, decoder_width=8, num_steps=100, num_warmup_steps=5, learning_rate=1e-2)
+    config = replace(config, checkpoint_interval=100, batch_size=4)
+    vae = train(config, Lamps(num_episodes=12), tmp_path)
+    sampler = ClipSampler(Lamps(num_episodes=12), config)
+    guessed = [psnr_db(mean.expand_as(pixels), pixels) for pixels, mean in sampler.held_out(33)]
     quality = measure_quality(vae, sampler)
-    assert quality.salient_psnr_db > np.mean(guessed) + 5
+    assert quality.psnr_db > np.mean(guessed) + 5
     assert json.loads((tmp_path / "summary.json").read_text())["psnr_db"] == pytest.approx(quality.psnr_db, abs=0.01)
 
 

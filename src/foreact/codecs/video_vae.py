@@ -60,12 +60,12 @@ class VideoVAE(nn.Module):
         super().__init__()
         self.autoencoder = autoencoder
         config = autoencoder.config
-        mean, std = config.latents_mean, config.latents_std
-        if (len(mean), len(std)) != (config.z_dim, config.z_dim) or min(std) <= 0:
+        mean, std = config["latents_mean"], config["latents_std"]
+        if (len(mean), len(std)) != (config["z_dim"], config["z_dim"]) or min(std) <= 0:
             raise ConfigurationError(
                 "latents_mean and latents_std of the VAE",
                 got=f"{len(mean)} and {len(std)} numbers, smallest std {min(std, default=None)}",
-                allowed=f"{config.z_dim} each, every std positive",
+                allowed=f"{config['z_dim']} each, every std positive",
             )
 
     @classmethod
@@ -84,30 +84,30 @@ class VideoVAE(nn.Module):
     @property
     def patch_size(self) -> int:
         """Pixels along one side of the square folded into channels before the first convolution."""
-        return self.autoencoder.config.patch_size or 1
+        return self.autoencoder.config["patch_size"] or 1
 
     @property
     def spatial_factor(self) -> int:
         """Pixels along one side of the square that becomes one latent position."""
-        return self.patch_size * 2 ** (len(self.autoencoder.config.dim_mult) - 1)
+        return self.patch_size * 2 ** (len(self.autoencoder.config["dim_mult"]) - 1)
 
     @property
     def temporal_factor(self) -> int:
         """Frames per latent frame, from the second latent frame on."""
-        stages = len(self.autoencoder.config.dim_mult) - 1
-        return 2 ** sum(self.autoencoder.config.temperal_downsample[:stages])
+        stages = len(self.autoencoder.config["dim_mult"]) - 1
+        return 2 ** sum(self.autoencoder.config["temperal_downsample"][:stages])
 
     @property
     def num_channels(self) -> int:
         """Channels of a latent frame."""
-        return self.autoencoder.config.z_dim
+        return self.autoencoder.config["z_dim"]
 
     def latent_statistics(self) -> tuple[Float[Tensor, "channels 1 1 1"], Float[Tensor, "channels 1 1 1"]]:
         """Mean and standard deviation per channel, on the network's device, always float32."""
         config, device = self.autoencoder.config, self.autoencoder.device
         mean, std = (
             torch.tensor(values, dtype=torch.float32, device=device).view(-1, 1, 1, 1)
-            for values in (config.latents_mean, config.latents_std)
+            for values in (config["latents_mean"], config["latents_std"])
         )
         return mean, std
 

@@ -91,7 +91,8 @@ def _introduce(policy: Policy, config: EvaluationConfig) -> None:
     console.print(
         f"{policy.embodiment.description}\n"
         f"Task: {config.task}, {config.num_episodes} episodes it has never seen. "
-        f"The policy ({parameters:.1f} M weights) imagines {settings.latent_frames_per_chunk * timing.vae_factor} camera frames, decodes the "
+        f"The policy ({parameters:.1f} M weights) imagines "
+        f"{settings.latent_frames_per_chunk * timing.vae_factor} camera frames, decodes the "
         f"{policy.actions_per_chunk} actions that lead there, executes them at {timing.action_hz:g} Hz, "
         "and replaces what it imagined by what it saw."
     )

@@ -7,17 +7,24 @@ from foreact.data.batch import TrainingSequence
 from foreact.data.episodes import Episode, EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.embodiments import ActionCodec, Embodiment
+from foreact.errors import DatasetError
 
 EXECUTED = "executed_action"
 """Column of what the robot was really told, where it differs from the demonstrator's `action`."""
 
 
 def fit_codec(datasets: list[EpisodeDataset], embodiment: Embodiment) -> ActionCodec:
-    """Return the action codec whose quantiles are those of all the datasets' actions."""
+    """Return the action codec whose quantiles are those of all the datasets' actions.
+
+    Raises:
+        DatasetError: They hold no episodes.
+    """
     universal = []
     for dataset in datasets:
         for episode in dataset:
             universal.append(embodiment.to_universal(episode.column("action"), _hold(episode, embodiment)))
+    if not universal:
+        raise DatasetError("datasets to learn from", got="no episodes", allowed="at least one")
     return ActionCodec.fit(embodiment, np.concatenate(universal))
 
 

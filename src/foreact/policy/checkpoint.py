@@ -80,7 +80,10 @@ def load_policy(folder: Path, *, device: torch.device | str = "cpu") -> Policy:
         vae=VideoVAE.from_pretrained(folder / VAE_FOLDER).to(device).eval(),
         text_encoder=text_encoder,
     )
-    return Policy(networks, codec, inference)
+    try:
+        return Policy(networks, codec, inference)
+    except ConfigurationError as error:
+        raise CheckpointError(f"configuration in {folder / CONFIG_FILE}", got=str(error)) from error
 
 
 def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Policy:

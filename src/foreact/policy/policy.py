@@ -20,7 +20,7 @@ from foreact.trace import Trace
 from foreact.transformer.model import WorldActionModel
 from foreact.types import ActionChunk
 
-Images = Mapping[str, UInt8[np.ndarray, "time height width 3"]]
+Images = Mapping[str, UInt8[np.ndarray, "_time _height _width 3"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +129,13 @@ class Policy:
         if left_over or not num_frames:
             raise InputError(
                 "number of executed actions", got=len(executed_actions), allowed=f"a multiple of {per_frame}"
+            )
+        if num_frames > self.config.latent_frames_per_chunk:
+            raise InputError(
+                "number of executed actions",
+                got=len(executed_actions),
+                allowed=f"at most {self.actions_per_chunk}, one chunk",
+                cure="observe after every chunk",
             )
         self._append(session, images, executed_actions, session.initial_pose, num_frames=num_frames)
 

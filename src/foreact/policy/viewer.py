@@ -11,7 +11,7 @@ from foreact.codecs.pixels import uint8_from_pixels
 from foreact.codecs.video_vae import DecoderStream, VideoVAE
 from foreact.embodiments import CameraLayout
 
-Frames = dict[str, UInt8[np.ndarray, "time height width 3"]]
+Frames = dict[str, UInt8[np.ndarray, "_time _height _width 3"]]
 
 
 class LatentViewer:

@@ -24,15 +24,16 @@ def tiny() -> Recipe:
             actions_per_latent_frame=16,
             video_width=128,
             action_width=96,
-            num_layers=6,
+            num_layers=4,
             num_heads=4,
             video_ffn_dim=384,
             action_ffn_dim=384,
             text_dim=64,
         ),
         corruption=corruption,
-        batch=BatchConfig(global_batch=16, micro_batch=16, max_frames=48),
-        optimization=OptimizationConfig(num_steps=3000, learning_rate=1e-3, warmup_steps=100),
+        batch=BatchConfig(global_batch=8, micro_batch=8, max_frames=48),
+        optimization=OptimizationConfig(num_steps=2800, learning_rate=1.5e-3, warmup_steps=60, ema_decay=0.995),
+        judge_every=700,
         inference=InferenceConfig(
             latent_frames_per_chunk=4,
             window=64,
@@ -46,10 +47,14 @@ def tiny() -> Recipe:
 
 
 def tiny_reactive() -> Recipe:
-    """Return the baseline of `tiny`: the same network without imagination, actions straight from what was seen."""
+    """Return the baseline of `tiny`: the same network without imagination, actions straight from what was seen.
+
+    A step costs 1 / 1.4 of one of `tiny`, since there is no noisy video; it gets 1.4 times as many for the same cost.
+    """
     recipe = tiny()
     return replace(
         recipe,
         batch=replace(recipe.batch, imagines=False),
         inference=replace(recipe.inference, imagines=False),
+        optimization=replace(recipe.optimization, num_steps=3900),
     )

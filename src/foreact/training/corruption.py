@@ -70,6 +70,7 @@ def corrupt(
     generators: list[torch.Generator],
     *,
     max_frames: int,
+    channel_mask: Bool[Tensor, " action_channels"],
 ) -> CorruptedBatch:
     """Return the batch noised. All chunks of a sequence draw flow times of their own.
 
@@ -80,13 +81,14 @@ def corrupt(
         generators: One per sample; advanced.
         max_frames: Noise is drawn for so many latent frames and cut to the batch's length: what a sample draws does not
             depend on the length of its neighbours.
+        channel_mask: Action channels that the robot has; the others stay zero, as they do in inference.
     """
     latents = batch.latents.transpose(1, 2)
     samples = []
     for index, generator in enumerate(generators):
         draw = _Draw(generator, layout, max_frames)
         video = _noise_targets(latents[index], draw, config.video_shift)
-        action = _noise_targets(batch.actions[index], draw, config.action_shift)
+        action = _noise_targets(batch.actions[index], draw, config.action_shift, channel_mask)
         history, history_time = _noise_history(latents[index], draw, config)
         dropped = torch.rand((), generator=generator) < config.text_dropout
         samples.append((*video, history, history_time, *action, dropped))
@@ -129,10 +131,12 @@ class _Draw:
         return noise[: len(like)]
 
 
-def _noise_targets(data: Tensor, draw: _Draw, shift: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (noisy, flow time, velocity) of frames 1 .. F-1."""
+def _noise_targets(
+    data: Tensor, draw: _Draw, shift: float, mask: Tensor | float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return (noisy, flow time, velocity) of frames 1 .. F-1; noise only where `mask` says."""
     times = shift_flow_time(draw.uniform(), shift)[1:]
-    noise = draw.normal(data)[1:]
+    noise = draw.normal(data)[1:] * mask
     return point_on_path(noise, data[1:], times), times, velocity_of_path(noise, data[1:])
 
 

@@ -11,7 +11,6 @@ from foreact.training.corruption import CorruptedBatch, CorruptedStream
 from foreact.transformer.attention import ChunkedAttention, JointAttention
 from foreact.transformer.masks import ChunkLayout
 from foreact.transformer.model import TextContext, WorldActionModel
-from foreact.transformer.positions import RotaryTable
 from foreact.transformer.tokens import StreamInput, patchify
 
 
@@ -66,17 +65,23 @@ def network_inputs(
 ) -> tuple[StreamInput, StreamInput]:
     """Return both streams packed as the training mask expects: the noisy copy, then the clean one."""
     device = corrupted.action.clean.device
-    video = _pack(corrupted.video, layout.imagines, model.video_rotary(layout.video_frames, device))
-    action = _pack(corrupted.action, True, model.action_rotary(layout.action_frames, device))
-    patches = patchify(video.values.transpose(1, 2))
-    return StreamInput(values=patches, flow_time=video.flow_time, rotary=video.rotary), action
+    latents, video_time = _pack(corrupted.video, layout.imagines)
+    actions, action_time = _pack(corrupted.action, True)
+    video = StreamInput(
+        values=patchify(latents.transpose(1, 2)),
+        flow_time=video_time,
+        rotary=model.video_rotary(layout.video_frames, device),
+    )
+    action_rotary = model.action_rotary(layout.action_frames, device)
+    return video, StreamInput(values=actions, flow_time=action_time, rotary=action_rotary)
 
 
-def _pack(stream: CorruptedStream, with_noisy: bool, rotary: RotaryTable) -> StreamInput:
+def _pack(stream: CorruptedStream, with_noisy: bool) -> tuple[Tensor, Tensor]:
+    """Return (values, flow times), the noisy copy before the clean one."""
     copies = [(stream.noisy, stream.noisy_time)] if with_noisy else []
     copies.append((stream.clean, stream.clean_time))
     values, times = (torch.cat(parts, dim=1) for parts in zip(*copies, strict=True))
-    return StreamInput(values=values, flow_time=times, rotary=rotary)
+    return values, times
 
 
 def _masked_mean(error: Tensor, counted: Tensor) -> Float[Tensor, " batch"]:

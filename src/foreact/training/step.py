@@ -117,7 +117,12 @@ class Learner:
         )
         generators = [torch.Generator().manual_seed(_mix(self._seed, step, index)) for index in indices]
         corrupted = corrupt(
-            batch, layout, self._corruption, generators, max_frames=self._batch.max_frames + self._batch.max_chunk
+            batch,
+            layout,
+            self._corruption,
+            generators,
+            max_frames=self._batch.max_frames + self._batch.max_chunk,
+            channel_mask=self._channel_mask.cpu(),
         )
         text = self._text(batch.instructions, corrupted.text_dropped)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):

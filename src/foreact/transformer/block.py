@@ -121,13 +121,13 @@ class StreamBlock(nn.Module):
 
     def update(self, x: Tensor, attended: Tensor, modulation: Modulation, text: TextKeys) -> Tensor:
         """Return the tokens after joint attention brought `attended`."""
-        x = x + self.joint.back(attended) * modulation.attention[2]
+        x = torch.addcmul(x, self.joint.back(attended), modulation.attention[2])
         x = x + self.text(self.text_norm(x), text)
         shift, scale, gate = modulation.feed_forward
         hidden = F.gelu(self.ffn_in(modulated_norm(x, shift, scale, self.eps)), approximate="tanh")
-        return x + self.ffn_out(hidden) * gate
+        return torch.addcmul(x, self.ffn_out(hidden), gate)
 
 
 def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """Return the layer norm of x without weights of its own, scaled by 1 + scale and shifted."""
-    return F.layer_norm(x, x.shape[-1:], eps=eps) * (1 + scale) + shift
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)

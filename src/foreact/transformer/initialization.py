@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from foreact.errors import ConfigurationError
 from foreact.transformer.model import WorldActionModel
 
+NUM_MODULATIONS = 6
+"""Rows of the largest modulation table: a stack of vectors, not a matrix."""
+
 ActionInitialization = Literal["interpolated", "copied", "random"]
 
 
@@ -60,16 +63,21 @@ def cut_weight(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def resize_weight(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return `weight` interpolated linearly to `shape`, its last axis scaled to keep the output variance.
+    """Return `weight` interpolated linearly to `shape`, a matrix so that the variance of what it puts out is kept.
 
-    A matrix with fewer inputs sums fewer terms: sqrt(old inputs / new inputs) makes up for it. Vectors (biases, norms,
-    modulation tables) are interpolated unscaled.
+    A matrix with fewer inputs sums fewer terms: sqrt(old inputs / new inputs) makes up for it. Interpolation averages
+    neighbours, which shrinks rows and columns that have nothing in common: each is brought back to the length of a sum
+    of independent terms. Vectors (biases, norms, modulation tables) are interpolated as they are.
     """
-    stacked = weight.shape[0] if weight.ndim == 2 and weight.shape[0] < 8 else None
-    if weight.ndim == 1 or stacked:
-        rows = weight.reshape(1, -1, weight.shape[-1])
-        return F.interpolate(rows, size=shape[-1], mode="linear", align_corners=True).reshape(shape)
-    resized = F.interpolate(weight[None, None], size=shape, mode="bilinear", align_corners=True)[0, 0]
-    if weight.shape[1] != shape[1]:
-        resized = resized * (weight.shape[1] / shape[1]) ** 0.5
-    return resized
+    is_matrix = weight.ndim == 2 and weight.shape[0] > NUM_MODULATIONS
+    columns = _interpolation(weight.shape[-1], shape[-1], keep_variance=is_matrix)
+    if not is_matrix:
+        return weight @ columns.T
+    rows = _interpolation(weight.shape[0], shape[0], keep_variance=True)
+    return rows @ weight @ columns.T * (weight.shape[1] / shape[1]) ** 0.5
+
+
+def _interpolation(size: int, new_size: int, *, keep_variance: bool) -> Tensor:
+    """Return the matrix [new_size, size] that interpolates linearly, ends on ends."""
+    weights = F.interpolate(torch.eye(size)[None], size=new_size, mode="linear", align_corners=True)[0].T
+    return weights / weights.norm(dim=1, keepdim=True) if keep_variance else weights

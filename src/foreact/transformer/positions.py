@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex64, Float, Real
 from torch import Tensor
 
 ROTARY_BASE = 10000.0
@@ -13,10 +13,9 @@ ACTION_ROW = -1.0
 
 @dataclass(frozen=True)
 class RotaryTable:
-    """Cosines and sines that turn queries and keys; float32 whatever the network's precision."""
+    """The turn of every pair of features, as a complex number; float32 parts whatever the network's precision."""
 
-    cos: Float[Tensor, "frames tokens half_head"]
-    sin: Float[Tensor, "frames tokens half_head"]
+    turns: Complex64[Tensor, "frames tokens half_head"]
 
 
 def rotary_split(head_dim: int) -> tuple[int, int, int]:
@@ -28,7 +27,7 @@ def rotary_split(head_dim: int) -> tuple[int, int, int]:
     return head_dim - 2 * third, third, third
 
 
-def video_positions(frames: Float[Tensor, " frames"], rows: int, columns: int) -> Float[Tensor, "frames tokens 3"]:
+def video_positions(frames: Real[Tensor, " frames"], rows: int, columns: int) -> Float[Tensor, "frames tokens 3"]:
     """Return the coordinates of video tokens, in order (row, column) within each latent frame."""
     grid = torch.cartesian_prod(
         torch.arange(rows, dtype=torch.float64), torch.arange(columns, dtype=torch.float64)
@@ -37,7 +36,7 @@ def video_positions(frames: Float[Tensor, " frames"], rows: int, columns: int) -
     return torch.cat([time, grid.expand(len(frames), -1, -1)], dim=-1)
 
 
-def action_positions(frames: Float[Tensor, " frames"], num_actions: int) -> Float[Tensor, "frames tokens 3"]:
+def action_positions(frames: Real[Tensor, " frames"], num_actions: int) -> Float[Tensor, "frames tokens 3"]:
     """Return the coordinates of action tokens: action j of n sits at frame f + (j + 1) / (n + 1).
 
     Source: the released code, which numbers actions by the latent frame they lead to.
@@ -61,12 +60,10 @@ def rotary_table(
         frequency = ROTARY_BASE ** (-torch.arange(0, size, 2, dtype=torch.float64) / size)
         angles.append(positions[..., axis, None].double() * frequency)
     angle = torch.cat(angles, dim=-1)
-    return RotaryTable(cos=angle.cos().float().to(device), sin=angle.sin().float().to(device))
+    return RotaryTable(torch.polar(torch.ones_like(angle), angle).to(device, torch.complex64))
 
 
 def rotate(x: Float[Tensor, "batch frames tokens heads head_dim"], table: RotaryTable) -> Tensor:
     """Return queries or keys turned by their positions; neighbouring features form one complex number."""
-    cos, sin = table.cos[:, :, None], table.sin[:, :, None]
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * table.turns[:, :, None]).flatten(-2).to(x.dtype)

@@ -1,0 +1,252 @@
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from foreact.data.episodes import EpisodeDataset
+from foreact.data.latents import LatentCache
+from foreact.errors import CheckpointError, ConfigurationError, DatasetError
+from foreact.policy.checkpoint import load
+from foreact.training.corruption import CorruptionConfig
+from foreact.training.optimization import OptimizationConfig
+from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress, Recipe, load_training_data, train
+from foreact.training.step import BatchConfig
+
+ROBOT = """
+name = "toy"
+description = "Two joints and a gripper."
+dofs = [{name = "shoulder"}, {name = "elbow"}, {name = "gripper"}]
+[[arms]]
+side = "left"
+space = "joint"
+representation = "absolute"
+entries = [0, 1]
+gripper = { entry = 2, open = 1.0, closed = 0.0 }
+[layout]
+kind = "side_by_side"
+cameras = ["top", "wrist"]
+height = 16
+width = 8
+[timing]
+camera_stride = 2
+vae_factor = 2
+latent_frames_per_chunk = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def robot(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("robot") / "toy.toml"
+    path.write_text(ROBOT)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def dataset(tiny, tmp_path_factory) -> EpisodeDataset:
+    dataset = tiny.dataset(tmp_path_factory.mktemp("dataset") / "d")
+    list(LatentCache(dataset, tiny.vae(), tiny.embodiment()).encode_missing())
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny, robot: str) -> Recipe:
+    return Recipe(
+        embodiment=robot,
+        text_dim=8,
+        transformer=tiny.sizes(),
+        corruption=CorruptionConfig(),
+        batch=BatchConfig(global_batch=3, micro_batch=2, max_frames=6, max_chunk=2, window=(2, 4)),
+        optimization=OptimizationConfig(num_steps=5, learning_rate=1e-2, warmup_steps=1),
+        inference=tiny.inference(),
+        num_held_out=1,
+        save_every=2,
+        judge_every=3,
+    )
+
+
+def run(recipe: Recipe, dataset: EpisodeDataset, tiny, folder: Path) -> list[Progress]:
+    return list(train(recipe, [dataset], tiny.vae(), folder))
+
+
+@pytest.fixture(scope="module")
+def finished(tiny, recipe, dataset, tmp_path_factory) -> tuple[Path, list[Progress]]:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("run") / "r"
+    torch.set_num_threads(1)
+    return folder, run(recipe, dataset, tiny, folder)
+
+
+def assert_same_files(one: Path, other: Path) -> None:
+    for name in (STATE_FILE, f"{POLICY_FOLDER}/model.safetensors"):
+        mine, theirs = load_file(one / name), load_file(other / name)
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[key], theirs[key]) for key in mine), name
+
+
+def test_a_run_tells_every_step(finished, recipe) -> None:
+    _, progress = finished
+    assert [p.step for p in progress] == [1, 2, 3, 4, 5]
+    assert all(p.num_steps == 5 and np.isfinite(p.loss) for p in progress)
+    assert all(p.loss == pytest.approx(p.dynamics + p.inverse) for p in progress)
+    assert progress[0].judged == ""
+    assert "action_error" in progress[3].judged and "imagination_psnr_db" in progress[3].judged
+
+
+def test_a_run_leaves_a_policy_that_acts(tiny, finished, recipe) -> None:
+    folder, _ = finished
+    policy = load(folder / POLICY_FOLDER)
+    assert policy.config == recipe.inference
+    session = policy.start("push it")
+    policy.observe_first(session, tiny.images(1), np.array([0.5, 0.4, 0.6], np.float32))
+    assert np.isfinite(policy.predict(session).actions).all()
+    assert json.loads((folder / "recipe.json").read_text())["batch"]["global_batch"] == 3
+    assert list((folder / "tensorboard").iterdir())
+
+
+def test_the_policy_has_the_averaged_weights_and_the_normalisation(finished, dataset, recipe, tiny) -> None:
+    folder, _ = finished
+    state, policy = load_file(folder / STATE_FILE), load_file(folder / POLICY_FOLDER / "model.safetensors")
+    for name, value in policy.items():
+        assert torch.equal(value, state[f"ema.{name}"])
+    assert not torch.equal(state["ema.video.embed.weight"], state["model.video.embed.weight"])
+    config = json.loads((folder / POLICY_FOLDER / "config.json").read_text())
+    data = load_training_data(recipe, [dataset], tiny.vae())
+    assert config["actions"] == data.codec.to_dict()
+    assert config["provenance"]["steps"] == 5
+
+
+def test_held_out_episodes_are_judged_and_logged(finished) -> None:
+    lines = [json.loads(line) for line in (finished[0] / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 5]
+    for line in lines:
+        assert line["action_error"] > 0
+        assert np.isfinite([line["imagination_psnr_db"], line["last_frame_psnr_db"]]).all()
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
+def test_resumed_equals_uninterrupted(
+    tiny, recipe, dataset, finished, tmp_path, one_thread, stop_after: int
+) -> None:
+    """Killed after any step: steps since the last checkpoint are done again, to the last bit."""
+    folder, straight = finished
+    killed = train(recipe, [dataset], tiny.vae(), tmp_path / "r")
+    for _ in range(stop_after):
+        next(killed)
+    killed.close()
+    rest = run(recipe, dataset, tiny, tmp_path / "r")
+    assert rest[0].step == stop_after // 2 * 2 + 1
+    assert [p.loss for p in rest] == [p.loss for p in straight[rest[0].step - 1 :]]
+    assert_same_files(tmp_path / "r", folder)
+
+
+def test_a_finished_run_has_nothing_to_do(tiny, recipe, dataset, finished, tmp_path) -> None:
+    before = (finished[0] / STATE_FILE).read_bytes()
+    assert run(recipe, dataset, tiny, finished[0]) == []
+    assert (finished[0] / STATE_FILE).read_bytes() == before
+
+
+def test_an_interrupt_within_a_step_loses_only_that_step(
+    tiny, recipe, dataset, finished, tmp_path, monkeypatch, one_thread
+) -> None:
+    running = train(recipe, [dataset], tiny.vae(), tmp_path / "r")
+    next(running), next(running)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "backward", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            next(running)
+    run(recipe, dataset, tiny, tmp_path / "r")
+    assert_same_files(tmp_path / "r", finished[0])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"optimization": OptimizationConfig(num_steps=5, learning_rate=2e-2, warmup_steps=1)},
+        {"num_held_out": 2},
+    ],
+    ids=["seed", "learning rate", "held out"],
+)
+def test_a_folder_of_another_recipe_is_refused(tiny, recipe, dataset, finished, change: dict) -> None:
+    before = {p: p.read_bytes() for p in finished[0].rglob("*") if p.is_file() and "tensorboard" not in str(p)}
+    with pytest.raises(CheckpointError, match="of another configuration"):
+        run(replace(recipe, **change), dataset, tiny, finished[0])
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_folder_of_other_data_is_refused(tiny, recipe, finished, tmp_path) -> None:
+    other = tiny.dataset(tmp_path / "d", lengths=(21, 17))
+    list(LatentCache(other, tiny.vae(), tiny.embodiment()).encode_missing())
+    with pytest.raises(CheckpointError, match="episodes"):
+        run(recipe, other, tiny, finished[0])
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(
+    tiny, recipe, dataset, finished, tmp_path, monkeypatch, one_thread
+) -> None:
+    running = train(recipe, [dataset], tiny.vae(), tmp_path / "r")
+    next(running), next(running), next(running)
+    before = (tmp_path / "r" / STATE_FILE).read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(CheckpointError, match="free some space"):
+            next(running)
+    assert (tmp_path / "r" / STATE_FILE).read_bytes() == before
+    assert load(tmp_path / "r" / POLICY_FOLDER).actions_per_chunk == 8
+    run(recipe, dataset, tiny, tmp_path / "r")
+    assert_same_files(tmp_path / "r", finished[0])
+
+
+def test_held_out_episodes_are_never_learned_from(tiny, recipe, dataset) -> None:
+    data = load_training_data(recipe, [dataset, dataset], tiny.vae())
+    assert [len(source) for source in data.sources] == [3, 3]
+    assert [sequence.num_frames for sequence in data.held_out] == [8, 8]
+    everything = load_training_data(replace(recipe, num_held_out=0), [dataset], tiny.vae())
+    assert [len(everything.sources[0]), len(everything.held_out)] == [4, 0]
+
+
+def test_too_few_episodes_are_refused(tiny, recipe, dataset) -> None:
+    with pytest.raises(DatasetError, match="held out"):
+        load_training_data(replace(recipe, num_held_out=4), [dataset], tiny.vae())
+
+
+def test_latents_must_be_cached(tiny, recipe, dataset) -> None:
+    with pytest.raises(DatasetError, match="foreact encode"):
+        load_training_data(recipe, [dataset], tiny.vae(seed=3))
+
+
+def test_a_reactive_run(tiny, recipe, dataset, tmp_path) -> None:
+    reactive = replace(
+        recipe,
+        batch=replace(recipe.batch, imagines=False),
+        inference=replace(recipe.inference, imagines=False),
+        optimization=replace(recipe.optimization, num_steps=2),
+    )
+    progress = run(reactive, dataset, tiny, tmp_path / "r")
+    assert [p.dynamics for p in progress] == [0.0, 0.0]
+    line = json.loads((tmp_path / "r/log.jsonl").read_text())
+    assert "action_error" in line and "imagination_psnr_db" not in line
+    assert run(reactive, dataset, tiny, tmp_path / "r") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"precision": "float16"}, "precision"),
+        ({"text_dim": 10}, "text_dim"),
+        ({"save_every": 0}, "save_every"),
+        ({"judge_every": 0}, "judge_every"),
+    ],
+)
+def test_impossible_recipes_are_refused(recipe, change: dict, named: str) -> None:
+    with pytest.raises(ConfigurationError, match=named):
+        replace(recipe, **change)
