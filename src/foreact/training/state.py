@@ -62,18 +62,26 @@ class TrainingState:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
                 _check_configuration(path, json.loads(header["configuration"]), configuration)
+                step = int(header["step"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        except (SafetensorError, KeyError, OSError) as error:
+            self._check_shapes(tensors)
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise CheckpointError(
                 f"training state {path}",
                 got=str(error),
                 cure="delete it to begin anew: it is truncated or foreign",
             ) from error
-        self.step = int(header["step"])
+        self.step = step
         for name, parameter in self.model.named_parameters():
             parameter.copy_(tensors[f"model.{name}"])
             self.ema[name].copy_(tensors[f"ema.{name}"])
             self._load_moments(parameter, name, tensors)
+
+    def _check_shapes(self, tensors: dict[str, Tensor]) -> None:
+        for name, parameter in self.model.named_parameters():
+            for kind in ("model", "ema"):
+                if tensors[f"{kind}.{name}"].shape != parameter.shape:
+                    raise ValueError(f"{kind}.{name} has shape {tuple(tensors[f'{kind}.{name}'].shape)}")
 
     def _load_moments(self, parameter: nn.Parameter, name: str, tensors: dict[str, Tensor]) -> None:
         if f"{MOMENTS[0]}.{name}" not in tensors:

@@ -14,6 +14,10 @@ from foreact.transformer.masks import ChunkLayout
 from foreact.transformer.model import TextContext, WorldActionModel
 
 
+LAYOUT_STREAM = 1
+"""Sets the draw of a step's chunk and window apart from the draws of its samples."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
     """How much is learned from at once. The global batch is the setting; accumulation follows from it."""
@@ -137,7 +141,7 @@ class Learner:
 
     def _draw_layout(self, step: int) -> tuple[int, int]:
         """Return (latent frames per chunk, window) of a step."""
-        rng = np.random.default_rng([self._seed, step])
+        rng = np.random.default_rng([LAYOUT_STREAM, self._seed, step])
         least, greatest = self._batch.window
         return int(rng.integers(1, self._batch.max_chunk + 1)), int(rng.integers(least, greatest + 1))
 
