@@ -4,12 +4,12 @@ import hashlib
 import string
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from foreact.errors import CheckpointError, ConfigurationError
 
@@ -72,7 +72,7 @@ class HashedWordEncoder:
 class UMT5Encoder:
     """The frozen UMT5 encoder of the published weights, its prompts padded to a fixed length."""
 
-    def __init__(self, network: nn.Module, tokenizer, length: int):
+    def __init__(self, network: Any, tokenizer: Any, length: int):
         """Wrap a `transformers.UMT5EncoderModel` and its tokenizer; prompts have `length` tokens."""
         self._network, self._tokenizer, self._length = network.eval(), tokenizer, length
 
@@ -87,7 +87,7 @@ class UMT5Encoder:
             CheckpointError: A folder is missing or cannot be read.
         """
         try:
-            from transformers import AutoTokenizer, UMT5EncoderModel
+            from transformers import AutoTokenizer, UMT5EncoderModel  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise ConfigurationError(
                 "the UMT5 text encoder", got=str(error), cure='pip install "foreact[umt5]"'

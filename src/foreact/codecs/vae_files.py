@@ -70,6 +70,8 @@ def _read_config(path: Path) -> dict:
 
 def _build(config: dict, folder: Path) -> AutoencoderKLWan:
     try:
-        return AutoencoderKLWan.from_config(config)
+        autoencoder = AutoencoderKLWan.from_config(config)
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise CheckpointError(f"configuration of the video VAE in {folder}", got=str(error)) from error
+    assert isinstance(autoencoder, AutoencoderKLWan)  # a pair only where unused keys were asked for
+    return autoencoder

@@ -6,6 +6,7 @@ integrated from noise to 1 while it sees them; then the imagined entries are dro
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,10 @@ from foreact.trace import Trace
 from foreact.transformer.attention import CachedAttention
 from foreact.transformer.cache import KVCache
 from foreact.transformer.model import TextContext, WorldActionModel
+from foreact.transformer.positions import RotaryTable
 from foreact.transformer.tokens import StreamInput, patchify, unpatchify
+
+Stream = Literal["video", "action"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +137,7 @@ class Predictor:
             window=self.config.window,
             video_tokens=sizes.video_tokens,
             action_tokens=sizes.actions_per_latent_frame,
-            scratch_frames=max(self.config.latent_frames_per_chunk, 1),
+            scratch_frames=self.config.latent_frames_per_chunk,
             device=self.device,
             dtype=self._dtype,
         )
@@ -156,12 +160,14 @@ class Predictor:
     ) -> None:
         """Put what was seen, and the actions executed on the way, into the cache; drop what was imagined."""
         rollout.cache.drop_imagined()
-        rows = self.config.rows
-        video = self._stream_input("video", rollout, patchify(latents[None].to(self.device)), 1.0, rows)
-        action = self._stream_input("action", rollout, actions[None].to(self.device), 1.0, rows)
+        rows, num_frames = self.config.rows, latents.shape[1]
+        patches = patchify(latents[None].to(self.device))
+        video = self._stream_input(patches, 1.0, rows, self._rotary("video", rollout, num_frames))
+        executed = actions[None].to(self.device)
+        action = self._stream_input(executed, 1.0, rows, self._rotary("action", rollout, num_frames))
         with rollout.trace.span("append"):
             self.model(video, action, rollout.text, CachedAttention(rollout.cache))
-        rollout.cache.append_observed(latents.shape[1])
+        rollout.cache.append_observed(num_frames)
 
     @torch.no_grad()
     def predict(self, rollout: Rollout) -> Prediction:
@@ -180,15 +186,16 @@ class Predictor:
         config, sizes = self.config, self.model.config
         shape = (1, config.latent_frames_per_chunk, sizes.video_tokens, sizes.patch_features)
         times = euler_times(config.video_steps, shift=config.video_shift, stop=config.s_stop)
+        rotary = self._rotary("video", rollout, config.latent_frames_per_chunk)
         last: dict[str, Tensor] = {}
 
         def velocity(point: Tensor, flow_time: float) -> Tensor:
-            guided = self._velocity("video", rollout, point, flow_time, config.video_guidance)
+            guided = self._velocity("video", rollout, point, flow_time, config.video_guidance, rotary)
             last["guess"] = point + (1 - flow_time) * guided
             return guided
 
         point = integrate(velocity, self._noise(shape, rollout), times)
-        final = self._stream_input("video", rollout, point, config.s_stop, config.rows)
+        final = self._stream_input(point, config.s_stop, config.rows, rotary)
         self.model(final, None, rollout.text, CachedAttention(rollout.cache))
         rollout.cache.append_imagined(shape[1] * shape[2])
         guess = last.get("guess", point)
@@ -199,34 +206,38 @@ class Predictor:
         config, sizes = self.config, self.model.config
         shape = (1, config.latent_frames_per_chunk, sizes.actions_per_latent_frame, sizes.action_channels)
         times = euler_times(config.action_steps, shift=config.action_shift)
+        rotary = self._rotary("action", rollout, config.latent_frames_per_chunk)
 
         def velocity(point: Tensor, flow_time: float) -> Tensor:
-            return self._velocity("action", rollout, point, flow_time, config.action_guidance) * self.channel_mask
+            guided = self._velocity("action", rollout, point, flow_time, config.action_guidance, rotary)
+            return guided * self.channel_mask
 
         noise = self._noise(shape, rollout) * self.channel_mask
         return integrate(velocity, noise, times)[0].float().cpu()
 
-    def _velocity(self, kind: str, rollout: Rollout, point: Tensor, flow_time: float, scale: float) -> Tensor:
+    def _velocity(
+        self, kind: Stream, rollout: Rollout, point: Tensor, flow_time: float, scale: float, rotary: RotaryTable
+    ) -> Tensor:
         """Return the (guided) velocity of the chunk at `point`; an unguided stream runs the conditional row alone."""
         rows = 1 if scale == 1 else 2
-        given = self._stream_input(kind, rollout, point, flow_time, rows)
+        given = self._stream_input(point, flow_time, rows, rotary)
         text = rollout.conditional if rows == 1 else rollout.text
-        attention = CachedAttention(rollout.cache)
-        if kind == "video":
-            velocity, _ = self.model(given, None, text, attention)
-        else:
-            _, velocity = self.model(None, given, text, attention)
-        assert velocity is not None
+        inputs = (given, None) if kind == "video" else (None, given)
+        velocity = self.model(*inputs, text, CachedAttention(rollout.cache))[0 if kind == "video" else 1]
         return velocity if rows == 1 else guide(velocity[:1], velocity[1:], scale)
 
-    def _stream_input(self, kind: str, rollout: Rollout, values: Tensor, flow_time: float, rows: int) -> StreamInput:
-        frames = rollout.next_frame + torch.arange(values.shape[1])
-        rotary = self.model.video_rotary if kind == "video" else self.model.action_rotary
+    def _stream_input(self, values: Tensor, flow_time: float, rows: int, rotary: RotaryTable) -> StreamInput:
         return StreamInput(
             values=values.to(self._dtype).expand(rows, -1, -1, -1),
             flow_time=torch.full((rows, 1), flow_time, device=self.device),
-            rotary=rotary(frames, self.device),
+            rotary=rotary,
         )
+
+    def _rotary(self, kind: Stream, rollout: Rollout, num_frames: int) -> RotaryTable:
+        """Return the positions of the next `num_frames` latent frames: the same in every step of a chunk."""
+        frames = rollout.next_frame + torch.arange(num_frames)
+        table = self.model.video_rotary if kind == "video" else self.model.action_rotary
+        return table(frames, self.device)
 
     def _noise(self, shape: tuple[int, ...], rollout: Rollout) -> Tensor:
         return torch.randn(shape, generator=rollout.generator).to(self.device, self._dtype)

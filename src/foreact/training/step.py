@@ -13,7 +13,6 @@ from foreact.training.loss import Losses, velocity_losses
 from foreact.transformer.masks import ChunkLayout
 from foreact.transformer.model import TextContext, WorldActionModel
 
-
 LAYOUT_STREAM = 1
 """Sets the draw of a step's chunk and window apart from the draws of its samples."""
 

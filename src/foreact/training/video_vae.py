@@ -102,7 +102,7 @@ def _initialised(config: VideoVAETrainingConfig, initial: VideoVAE | None) -> Au
     autoencoder = config.build_autoencoder()
     if initial is None:
         with torch.no_grad():
-            autoencoder.quant_conv.bias.data[config.num_channels :] = _INITIAL_LOG_VARIANCE
+            autoencoder.quant_conv.get_parameter("bias")[config.num_channels :] = _INITIAL_LOG_VARIANCE
         return autoencoder
     try:
         autoencoder.load_state_dict(initial.autoencoder.state_dict())

@@ -1,7 +1,6 @@
 """A video VAE half trained: weights and optimiser in one safetensors file, written whole or not at all."""
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from foreact.errors import CheckpointError
+from foreact.files import write_whole
 from foreact.training.video_vae_config import VideoVAETrainingConfig
 
 CHECKPOINT_FILE = "training.safetensors"
@@ -25,12 +25,8 @@ def save_checkpoint(
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{CHECKPOINT_FILE}.{os.getpid()}.tmp"
-    try:
-        save_file(tensors, temporary, metadata={"step": str(step), "config": _as_json(config)})
-        temporary.replace(folder / CHECKPOINT_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    header = {"step": str(step), "config": _as_json(config)}
+    write_whole(folder / CHECKPOINT_FILE, lambda path: save_file(tensors, path, metadata=header))
 
 
 def restore_checkpoint(folder: Path, config: VideoVAETrainingConfig, network: nn.Module, optimizer: Optimizer) -> int:

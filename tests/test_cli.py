@@ -1,0 +1,83 @@
+"""The command line: the whole line on two episodes, what it says, and how it refuses."""
+
+import json
+
+import pytest
+
+from foreact.cli import main
+
+COMMANDS = ("collect", "train-vae", "encode", "train", "evaluate", "demo")
+
+
+def run(*arguments: object) -> None:
+    main([str(argument) for argument in arguments])
+
+
+def refused(capsys, *arguments: object) -> str:
+    """Run a command that must fail as a user's mistake; return what it said."""
+    with pytest.raises(SystemExit) as stopped:
+        run(*arguments)
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        run(command, "--help")
+    assert stopped.value.code == 0
+    assert f"Example: foreact {command}" in " ".join(capsys.readouterr().out.split()).replace("│ ", "")
+
+
+def test_an_unknown_task_is_refused_and_the_known_ones_listed(tmp_path, capsys):
+    said = refused(capsys, "collect", "--task", "lift_cub", "--out", tmp_path / "data")
+    assert "lift_cub" in said and "did you mean 'lift_cube'" in said and "transfer_cube" in said
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_unknown_recipe_is_refused_and_the_known_ones_listed(tmp_path, capsys):
+    said = refused(
+        capsys, "train", "--recipe", "huge", "--data", tmp_path, "--vae", tmp_path, "--out", tmp_path / "o"
+    )
+    assert "unknown recipe" in said and "tiny, tiny-reactive" in said
+    assert not (tmp_path / "o").exists()
+
+
+def test_an_unknown_policy_is_refused_and_the_shipped_ones_listed(tmp_path, capsys):
+    said = refused(capsys, "evaluate", "--policy", "huge", "--task", "lift_cube", "--out", tmp_path / "o")
+    assert "'huge'" in said and "tiny" in said
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_folder_without_a_dataset_is_refused(tmp_path, capsys):
+    said = refused(capsys, "encode", "--data", tmp_path, "--vae", tmp_path)
+    assert str(tmp_path) in said.replace(" ", "")
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path, capsys):
+    said = refused(capsys, "evaluate", "--device", "abacus", "--task", "lift_cube", "--out", tmp_path / "o")
+    assert "abacus" in said
+
+
+@pytest.mark.parametrize("option", [("--s-stop", "1.5"), ("--video-steps", "0"), ("--execution-horizon", "7")])
+def test_impossible_inference_settings_are_refused(tmp_path, capsys, option):
+    refused(capsys, "evaluate", "--task", "reach_cube", "--out", tmp_path / "o", *option)
+    assert not (tmp_path / "o" / "episodes.jsonl").exists()
+
+
+@pytest.mark.sim
+def test_the_whole_line_from_demonstrations_to_an_evaluation(tmp_path):
+    data, vae, out, result = (tmp_path / name for name in ("data", "vae", "run", "result"))
+    run("collect", "--task", "reach_cube", "--episodes", 2, "--out", data)
+    vae_settings = ("--num-steps", 1, "--num-frames", 5, "--num-held-out-episodes", 1)
+    run("train-vae", "--data", data, "--out", vae, *vae_settings)
+    run("encode", "--data", data, "--vae", vae / "vae")
+    steps = ("--optimization.num-steps", 2, "--optimization.warmup-steps", 1, "--num-held-out", 1)
+    run("train", "--data", data, "--vae", vae / "vae", "--out", out, *steps)
+    run("evaluate", "--policy", out / "policy", "--task", "reach_cube", "--episodes", 1, "--out", result, "--videos", 1)
+    summary = json.loads((result / "summary.json").read_text())
+    for key in ("success_rate", "ci95_low", "ci95_high", "progress", "chunk_ms", "realtime_ratio"):
+        assert isinstance(summary[key], float), key
+    assert (summary["task"], summary["episodes"]) == ("reach_cube", 1)
+    assert len((result / "episodes.jsonl").read_text().splitlines()) == 1
+    assert (result / "episode-1000000.mp4").stat().st_size > 1000
