@@ -60,10 +60,10 @@ def real_and_imagined(policy: Policy, record: EpisodeRecord) -> Iterator[tuple[i
 
 def _mosaic(images: Mapping[str, np.ndarray], cameras: tuple[str, ...]) -> np.ndarray:
     """Return the first camera large and the others, half as large, in a column beside it."""
-    small = TILE // 2
-    canvas = np.full((TILE, TILE + (small if len(cameras) > 1 else 0), 3), BACKGROUND, np.uint8)
-    canvas[:, :TILE] = _resize(images[cameras[0]], TILE)
-    for row, camera in enumerate(cameras[1:3]):
+    small, (main, *others) = TILE // 2, cameras
+    canvas = np.full((TILE, TILE + (small if others else 0), 3), BACKGROUND, np.uint8)
+    canvas[:, :TILE] = _resize(images[main], TILE)
+    for row, camera in enumerate(others[:2]):
         canvas[row * small : (row + 1) * small, TILE:] = _resize(images[camera], small)
     return canvas
 

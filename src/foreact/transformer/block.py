@@ -111,8 +111,8 @@ class StreamBlock(nn.Module):
 
     def modulation(self, time: Float[Tensor, "batch #frames 6 width"]) -> Modulation:
         """Return this layer's modulation for the time projection of each latent frame."""
-        parts = (self.modulation_table + time).unsqueeze(2).unbind(3)
-        return Modulation(attention=parts[:3], feed_forward=parts[3:])
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation_table + time).unsqueeze(2).unbind(3)
+        return Modulation(attention=(shift, scale, gate), feed_forward=(ffn_shift, ffn_scale, ffn_gate))
 
     def project(self, x: Tensor, modulation: Modulation, rotary: RotaryTable) -> Projected:
         """Return what enters joint attention."""

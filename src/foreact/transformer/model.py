@@ -1,7 +1,7 @@
 """The network: video tokens and action tokens, side by side through all layers, to their velocities."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -232,17 +232,18 @@ class _StreamPass:
         self._x = stream.enter(given.values)
         self._time = stream.time(given.flow_time)
         six = stream.time_projection(F.silu(self._time)).unflatten(-1, (6, -1))
-        self._modulations = [block.modulation(six) for block in stream.blocks]  # type: ignore[union-attr]
+        self._blocks = cast("list[StreamBlock]", list(stream.blocks))
+        self._modulations = [block.modulation(six) for block in self._blocks]
 
     def project(self, layer: int):
         if self._given is None:
             return None
-        return self._stream.blocks[layer].project(self._x, self._modulations[layer], self._given.rotary)
+        return self._blocks[layer].project(self._x, self._modulations[layer], self._given.rotary)
 
     def update(self, layer: int, attended: Tensor | None) -> None:
         if attended is None:
             return
-        block = self._stream.blocks[layer]
+        block = self._blocks[layer]
         self._x = block.update(self._x, attended, self._modulations[layer], self._text[layer])
 
     def velocity(self) -> Tensor | None:
