@@ -121,10 +121,7 @@ class Tiny:
 
     def images(self, num_frames: int, *, seed: int = 0) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(seed)
-        return {
-            camera: rng.integers(0, 256, (num_frames, 16, 8, 3), dtype=np.uint8)
-            for camera in ("top", "wrist")
-        }
+        return {camera: rng.integers(0, 256, (num_frames, 16, 8, 3), dtype=np.uint8) for camera in ("top", "wrist")}
 
     def actions(self, num_actions: int, *, seed: int = 0) -> np.ndarray:
         return np.random.default_rng(seed).uniform(0, 1, (num_actions, 3)).astype(np.float32)
@@ -154,9 +151,7 @@ class Tiny:
         executed = (action + rng.normal(0, 0.02, action.shape)).astype(np.float32)
         return {"observation.state": np.roll(executed, 1, axis=0), "action": action, EXECUTED: executed}
 
-    def dataset(
-        self, root: Path, *, lengths: tuple[int, ...] = (21, 17, 30, 26), fps: int = 50
-    ) -> EpisodeDataset:
+    def dataset(self, root: Path, *, lengths: tuple[int, ...] = (21, 17, 30, 26), fps: int = 50) -> EpisodeDataset:
         """Episodes in which a square wanders, in LeRobot's format."""
         names = list(self.embodiment().dof_names)
         with DatasetWriter.create_or_resume(

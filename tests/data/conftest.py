@@ -63,8 +63,7 @@ class Recordings:
     def write_v21(self, root: Path) -> Path:
         """The same episodes in LeRobot's version 2.1, by hand."""
         features = {
-            name: {"dtype": "float32", "shape": [len(names)], "names": names}
-            for name, names in self.features.items()
+            name: {"dtype": "float32", "shape": [len(names)], "names": names} for name, names in self.features.items()
         }
         features |= {key: {"dtype": "video", "shape": [*SIZE, 3], "names": None} for key in self.cameras}
         features |= {"timestamp": {"dtype": "float32", "shape": [1], "names": None}}
@@ -91,10 +90,7 @@ class Recordings:
         for number, length in enumerate(self.lengths):
             place = {"episode_chunk": number // 2, "episode_index": number}
             columns = self.columns(number)
-            table = {
-                name: list(values) if values.shape[1] > 1 else values[:, 0]
-                for name, values in columns.items()
-            }
+            table = {name: list(values) if values.shape[1] > 1 else values[:, 0] for name, values in columns.items()}
             table |= {
                 "timestamp": (np.arange(length) / FPS).astype(np.float32),
                 "frame_index": np.arange(length),

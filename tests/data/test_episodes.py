@@ -179,9 +179,7 @@ def test_what_is_asked_for_and_absent(written):
     with pytest.raises(DatasetError, match="fps; got: 50; allowed: 30"):
         dataset.require(fps=30)
     for ask in (dataset.column, dataset.episode(0).column):
-        with pytest.raises(
-            DatasetError, match=r"no such column; got: 'torque'; allowed: observation\.state, action"
-        ):
+        with pytest.raises(DatasetError, match=r"no such column; got: 'torque'; allowed: observation\.state, action"):
             ask("torque")
     for ask in (dataset.frame_size, lambda key: dataset.episode(0).frames(key, [0])):
         with pytest.raises(DatasetError, match=f"no such camera; got: 'front'; allowed: {TOP}, "):

@@ -17,9 +17,7 @@ from foreact.errors import DatasetError, InputError
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +64,7 @@ def test_files_look_like_those_lerobot_writes(golden, tmp_path):
     ):
         assert pq.read_schema(tmp_path / path).equals(pq.read_schema(golden / path)), path
     ours, theirs = (
-        json.loads(pq.read_schema(root / "meta/tasks.parquet").metadata[b"pandas"])
-        for root in (tmp_path, golden)
+        json.loads(pq.read_schema(root / "meta/tasks.parquet").metadata[b"pandas"]) for root in (tmp_path, golden)
     )
     assert ours["index_columns"] == theirs["index_columns"] and ours["columns"] == theirs["columns"]
     ours, theirs = (
@@ -116,9 +113,7 @@ def test_interruption_at_any_file_loses_only_the_episode_in_progress(
     assert tree(recordings.write(tmp_path)) == uninterrupted
 
 
-def test_interruption_before_any_file_is_in_place_leaves_nothing(
-    recordings, uninterrupted, tmp_path, monkeypatch
-):
+def test_interruption_before_any_file_is_in_place_leaves_nothing(recordings, uninterrupted, tmp_path, monkeypatch):
     before = tree(recordings.write(tmp_path, 1))
     with recordings.open(tmp_path) as writer:
 
@@ -134,9 +129,7 @@ def test_interruption_before_any_file_is_in_place_leaves_nothing(
     assert tree(tmp_path) == uninterrupted
 
 
-def test_interruption_right_after_the_commit_duplicates_nothing(
-    recordings, uninterrupted, tmp_path, monkeypatch
-):
+def test_interruption_right_after_the_commit_duplicates_nothing(recordings, uninterrupted, tmp_path, monkeypatch):
     writer, publish = recordings.open(tmp_path), recorder.publish_files
 
     def interrupted(paths):
@@ -183,9 +176,7 @@ def test_full_disk_leaves_everything_as_it_was(recordings, uninterrupted, tmp_pa
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
         try:
-            with pytest.raises(
-                DatasetError, match=f"cannot be written.*{os.strerror(errno.EFBIG)}.*make room"
-            ):
+            with pytest.raises(DatasetError, match=f"cannot be written.*{os.strerror(errno.EFBIG)}.*make room"):
                 writer.add_episode(**recordings.episode(1))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -201,8 +192,7 @@ def test_many_episodes_fill_several_files_of_rows(recordings, tmp_path, monkeypa
     for num_episodes in (1, 3, 4, 5):
         recordings.write(tmp_path, num_episodes)
     rows = [
-        pq.read_table(path).column("episode_index").to_pylist()
-        for path in sorted(tmp_path.glob("meta/episodes/*/*"))
+        pq.read_table(path).column("episode_index").to_pylist() for path in sorted(tmp_path.glob("meta/episodes/*/*"))
     ]
     assert rows == [[0, 1], [2, 3], [4]]
     dataset = EpisodeDataset(tmp_path)

@@ -21,9 +21,7 @@ def pictures():
 def write_with_reordered_frames(path):
     """B-frames and long groups of pictures, as other people's files have them."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(
-            "libx264", rate=Fraction(FPS), options={"bf": "3", "g": "10", "crf": "5"}
-        )
+        stream = container.add_stream("libx264", rate=Fraction(FPS), options={"bf": "3", "g": "10", "crf": "5"})
         stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
         for picture in pictures():
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))

@@ -41,9 +41,7 @@ def test_the_column_and_step_of_a_bad_number_are_named(bad):
         check_finite("numbers", values, ("a", "b"))
 
 
-@pytest.mark.parametrize(
-    "values", [np.zeros(2), np.zeros((4, 3)), np.zeros((1, 4, 2)), np.array([["x", "y"]])]
-)
+@pytest.mark.parametrize("values", [np.zeros(2), np.zeros((4, 3)), np.zeros((1, 4, 2)), np.array([["x", "y"]])])
 def test_other_shapes_and_types_are_refused(values):
     with pytest.raises(InputError, match=r"numbers \[time, 2\]: a, b"):
         check_finite("numbers", values, ("a", "b"))

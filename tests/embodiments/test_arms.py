@@ -57,9 +57,7 @@ def test_pose_round_trip(rotation_format, representation):
 @pytest.mark.parametrize("rotation_format", FORMATS)
 def test_all_formats_of_one_pose_are_one_universal_pose(rotation_format):
     arm, reference = pose_arm(rotation_format), pose_arm("quaternion_xyzw")
-    np.testing.assert_allclose(
-        arm.to_channels(random_poses(arm, 5), None), random_poses(reference, 5), atol=1e-12
-    )
+    np.testing.assert_allclose(arm.to_channels(random_poses(arm, 5), None), random_poses(reference, 5), atol=1e-12)
 
 
 def test_units_scale_to_metres_and_radians():
@@ -72,9 +70,7 @@ def test_units_scale_to_metres_and_radians():
 def test_the_first_pose_is_zero_and_identity_when_relative():
     arm = pose_arm("euler_xyz", "relative")
     initial = random_poses(arm, 1)
-    np.testing.assert_allclose(
-        arm.to_channels(initial, initial), [[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]], atol=1e-12
-    )
+    np.testing.assert_allclose(arm.to_channels(initial, initial), [[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]], atol=1e-12)
 
 
 def test_relative_poses_add_up_as_published_clients_add_them():
@@ -94,9 +90,7 @@ def test_a_turning_hand_never_jumps_near_its_reference():
     actions = np.concatenate([np.zeros((41, 3)), down.as_quat()], axis=1)
     flips = {
         reference: np.abs(
-            np.diff(
-                pose_arm("quaternion_xyzw", reference_quaternion=reference).to_channels(actions, None), axis=0
-            )
+            np.diff(pose_arm("quaternion_xyzw", reference_quaternion=reference).to_channels(actions, None), axis=0)
         ).max()
         for reference in ((0.0, 0.0, 0.0, 1.0), (1.0, 0.0, 0.0, 0.0))
     }
@@ -112,9 +106,7 @@ def test_a_turning_hand_never_jumps_near_its_reference():
     unit=st.floats(0.01, 10),
 )
 def test_joint_round_trip(representation, joints, first, unit):
-    arm = Arm(
-        side="left", space="joint", representation=representation, entries=(2, 0, 1), rotation_unit_rad=unit
-    )
+    arm = Arm(side="left", space="joint", representation=representation, entries=(2, 0, 1), rotation_unit_rad=unit)
     actions, initial = np.array([joints]), np.array([first])
     universal = arm.to_channels(actions, initial)
     origin = initial if representation == "relative" else 0 * initial

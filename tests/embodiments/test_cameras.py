@@ -47,9 +47,7 @@ def test_pictures_are_resized_and_other_cameras_ignored():
         "left": (16, 24),
         "right": (16, 24),
     }
-    np.testing.assert_array_equal(
-        pictures["left"][0, 0, 0], np.rint(large["left"][0, :4, :4].mean(axis=(0, 1)))
-    )
+    np.testing.assert_array_equal(pictures["left"][0, 0, 0], np.rint(large["left"][0, :4, :4].mean(axis=(0, 1))))
 
 
 def test_uncompose_is_the_inverse_of_pictures():
@@ -171,9 +169,7 @@ def test_latents_that_do_not_fit():
         SIDE.assemble([parts[0], parts[1]])
 
 
-@pytest.mark.parametrize(
-    ("layout", "shape"), [(SIDE, (5, 2, 4, 11)), (TEE, (5, 2, 7, 6)), (TEE, (5, 2, 6, 5))]
-)
+@pytest.mark.parametrize(("layout", "shape"), [(SIDE, (5, 2, 4, 11)), (TEE, (5, 2, 7, 6)), (TEE, (5, 2, 6, 5))])
 def test_canvas_that_does_not_divide(layout, shape):
     with pytest.raises(InputError, match=f"canvas of a {layout.kind}"):
         layout.split(np.zeros(shape))

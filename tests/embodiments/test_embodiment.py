@@ -129,9 +129,7 @@ def test_relative_robots_need_the_first_pose():
 
 def test_other_robots_do_not_look_at_it():
     actions = np.ones((2, 14))
-    np.testing.assert_array_equal(
-        ALOHA.to_universal(actions, np.full(14, np.nan)), ALOHA.to_universal(actions)
-    )
+    np.testing.assert_array_equal(ALOHA.to_universal(actions, np.full(14, np.nan)), ALOHA.to_universal(actions))
 
 
 def test_bad_actions_are_named():

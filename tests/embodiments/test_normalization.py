@@ -55,9 +55,7 @@ def test_agrees_with_the_published_program(setting):
     settings = json.loads((GOLDEN / setting / "trace.json").read_text())
     used = settings["used_action_channels"]
     mask = np.isin(np.arange(30), used)
-    made = QuantileNormalizer(
-        q01=np.array(settings["q01"]), q99=np.array(settings["q99"]), mask=mask, epsilon=1e-6
-    )
+    made = QuantileNormalizer(q01=np.array(settings["q01"]), q99=np.array(settings["q99"]), mask=mask, epsilon=1e-6)
     trace = load_file(GOLDEN / setting / "trace.safetensors")
     zeros = made.denormalize(np.zeros(30))[used]
     recorded = trace["chunk0.state_fed_back"][:, 0, 0]

@@ -27,9 +27,7 @@ def test_the_default_counts():
     assert timing.chunk_s == 1.28
 
 
-@pytest.mark.parametrize(
-    ("num_rows", "expected"), [(1, 1), (2, 2), (17, 2), (18, 3), (33, 3), (34, 4), (400, 26)]
-)
+@pytest.mark.parametrize(("num_rows", "expected"), [(1, 1), (2, 2), (17, 2), (18, 3), (33, 3), (34, 4), (400, 26)])
 def test_latent_frames_in_episode(num_rows, expected):
     assert Timing().latent_frames_in_episode(num_rows) == expected
 
@@ -129,9 +127,7 @@ def test_counts_below_the_first_are_refused():
         Timing().action_rows(-1)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("action_hz", "fast"), ("camera_stride", 1.5), ("vae_factor", True)]
-)
+@pytest.mark.parametrize(("name", "value"), [("action_hz", "fast"), ("camera_stride", 1.5), ("vae_factor", True)])
 def test_settings_of_another_type_are_named(name, value):
     with pytest.raises(ConfigurationError, match=f"setting {name} of timing"):
         Timing.from_dict({name: value})

@@ -157,9 +157,7 @@ def test_order_on_a_new_session(tiny, misuse) -> None:
         "actions of no whole latent frame": lambda p, s, t: p.observe(s, t.images(4), t.actions(7)),
         "too few frames": lambda p, s, t: p.observe(s, t.images(3), t.actions(8)),
         "too many frames": lambda p, s, t: p.observe(s, t.images(5), t.actions(8)),
-        "a camera behind": lambda p, s, t: p.observe(
-            s, t.images(4) | {"wrist": t.images(3)["wrist"]}, t.actions(8)
-        ),
+        "a camera behind": lambda p, s, t: p.observe(s, t.images(4) | {"wrist": t.images(3)["wrist"]}, t.actions(8)),
         "a missing camera": lambda p, s, t: p.observe(s, {"top": t.images(4)["top"]}, t.actions(8)),
         "NaN in actions": lambda p, s, t: p.observe(s, t.images(4), np.full((8, 3), np.nan, np.float32)),
         "another robot's actions": lambda p, s, t: p.observe(s, t.images(4), np.zeros((8, 5), np.float32)),

@@ -97,9 +97,7 @@ def teacher_forced(
     if noisy_action is not None:
         action[:, noisy], action_time[:, noisy] = noisy_action.values, noisy_action.flow_time
     corrupted = CorruptedBatch(
-        video=CorruptedStream(
-            noisy=video, noisy_time=video_time, clean=clean, clean_time=clean_time, velocity=video
-        ),
+        video=CorruptedStream(noisy=video, noisy_time=video_time, clean=clean, clean_time=clean_time, velocity=video),
         action=CorruptedStream(
             noisy=action,
             noisy_time=action_time,

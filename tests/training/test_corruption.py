@@ -19,9 +19,7 @@ def generators(seeds: list[int]) -> list[torch.Generator]:
 
 def corrupted(batch: Batch, seeds: list[int], layout: ChunkLayout = LAYOUT, **settings) -> CorruptedBatch:
     config = CorruptionConfig(**settings)
-    return corrupt(
-        batch, layout, config, generators(seeds), max_frames=MAX_FRAMES, channel_mask=CHANNELS
-    )
+    return corrupt(batch, layout, config, generators(seeds), max_frames=MAX_FRAMES, channel_mask=CHANNELS)
 
 
 def many(tiny, count: int = 400, **settings) -> tuple[Batch, CorruptedBatch]:

@@ -129,9 +129,7 @@ def test_held_out_episodes_are_judged_and_logged(finished) -> None:
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
-def test_resumed_equals_uninterrupted(
-    tiny, recipe, dataset, finished, tmp_path, one_thread, stop_after: int
-) -> None:
+def test_resumed_equals_uninterrupted(tiny, recipe, dataset, finished, tmp_path, one_thread, stop_after: int) -> None:
     """Killed after any step: steps since the last checkpoint are done again, to the last bit."""
     folder, straight = finished
     killed = train(recipe, [dataset], tiny.vae(), tmp_path / "r")

@@ -93,9 +93,7 @@ def test_lambda_weighs_the_actions(tiny) -> None:
     assert [losses[0] for losses, _ in results] == pytest.approx(
         [results[0][0][1] + weight * results[0][0][2] for weight in (0, 1, 3)]
     )
-    torch.testing.assert_close(
-        results[2][1] - results[0][1], 3 * (results[1][1] - results[0][1]), atol=1e-5, rtol=1e-4
-    )
+    torch.testing.assert_close(results[2][1] - results[0][1], 3 * (results[1][1] - results[0][1]), atol=1e-5, rtol=1e-4)
 
 
 def test_chunks_and_windows_vary_from_step_to_step(tiny, monkeypatch) -> None:

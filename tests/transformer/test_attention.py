@@ -105,7 +105,6 @@ def test_a_pass_leaves_nothing_behind_until_it_is_kept() -> None:
 def test_fast_path_keeps_the_type(dtype: torch.dtype) -> None:
     layout = ChunkLayout(num_frames=5, frames_per_chunk=2, window=2)
     streams = [
-        Projected(**{name: x.to(dtype) for name, x in vars(stream).items()})
-        for stream in packed_streams(layout, 3)
+        Projected(**{name: x.to(dtype) for name, x in vars(stream).items()}) for stream in packed_streams(layout, 3)
     ]
     assert [out.dtype for out in ChunkedAttention(layout)(0, *streams)] == [dtype, dtype]

@@ -45,9 +45,7 @@ def test_equal_shapes_are_copied_and_vectors_keep_their_ends() -> None:
     vector = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
     torch.testing.assert_close(resize_weight(vector, (3,)), torch.tensor([1.0, 3.0, 5.0]))
     table = torch.stack([vector, 10 * vector])
-    torch.testing.assert_close(
-        resize_weight(table, (2, 3)), torch.tensor([[1.0, 3.0, 5.0], [10.0, 30.0, 50.0]])
-    )
+    torch.testing.assert_close(resize_weight(table, (2, 3)), torch.tensor([[1.0, 3.0, 5.0], [10.0, 30.0, 50.0]]))
 
 
 def weights(model: nn.Module) -> torch.Tensor:

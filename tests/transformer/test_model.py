@@ -71,9 +71,7 @@ def random_wan(config: TransformerConfig) -> WanTransformer3DModel:
     return wan
 
 
-def video_velocity(
-    model: WorldActionModel, latents: Tensor, flow_time: Tensor, text: TextContext
-) -> Tensor:
+def video_velocity(model: WorldActionModel, latents: Tensor, flow_time: Tensor, text: TextContext) -> Tensor:
     """One chunk of video with nothing before it: full attention."""
     config = model.config
     cache = KVCache(

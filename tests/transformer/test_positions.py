@@ -49,9 +49,7 @@ def scores(queries: torch.Tensor, keys: torch.Tensor, at: torch.Tensor) -> torch
     return turned[0] @ turned[1].T
 
 
-coordinates = st.lists(
-    st.tuples(st.integers(0, 60), st.integers(-1, 7), st.integers(-1, 7)), min_size=2, max_size=5
-)
+coordinates = st.lists(st.tuples(st.integers(0, 60), st.integers(-1, 7), st.integers(-1, 7)), min_size=2, max_size=5)
 
 
 @given(
@@ -64,9 +62,7 @@ def test_scores_depend_on_differences_of_positions_only(at: list, by: tuple, hea
     queries, keys = (torch.randn(len(at), head_dim, generator=generator) for _ in range(2))
     here = torch.tensor(at, dtype=torch.float64)
     there = here + torch.tensor(by, dtype=torch.float64)
-    torch.testing.assert_close(
-        scores(queries, keys, here), scores(queries, keys, there), atol=2e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(scores(queries, keys, here), scores(queries, keys, there), atol=2e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

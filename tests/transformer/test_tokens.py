@@ -5,9 +5,7 @@ from hypothesis import strategies as st
 from foreact.transformer.tokens import patchify, unpatchify
 
 
-@given(
-    channels=st.integers(1, 4), frames=st.integers(1, 3), rows=st.integers(1, 4), columns=st.integers(1, 4)
-)
+@given(channels=st.integers(1, 4), frames=st.integers(1, 3), rows=st.integers(1, 4), columns=st.integers(1, 4))
 def test_unpatchify_is_the_inverse(channels: int, frames: int, rows: int, columns: int) -> None:
     latents = torch.randn(2, channels, frames, 2 * rows, 2 * columns)
     tokens = patchify(latents)

@@ -10,6 +10,7 @@ from rich.table import Table
 from foreact.commands.progress import console, progress_bar, use_device
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
 from foreact.evaluation.figures import draw_actions, draw_imagination
+from foreact.evaluation.imagination import FrameErrors, frame_errors, mean_psnr_db
 from foreact.evaluation.pictures import write_video
 from foreact.evaluation.suite import SUMMARY_FILE, EvaluationConfig
 from foreact.evaluation.suite import evaluate as run_suite
@@ -36,12 +37,16 @@ def evaluate(
     )
     policy = with_settings(load(policy_name, device=use_device(device, threads)), **changes)
 
+    errors: list[FrameErrors] = []
+
     def film(result: EpisodeResult, record: EpisodeRecord) -> None:
         if result.seed < seed + videos:
             write_video(out / f"episode-{result.seed}.mp4", policy, record, _caption(task, result))
+            errors.append(frame_errors(policy, record))
 
     summary = _run(policy, config, out, film)
     console.print(_summary_table(summary))
+    _tell_imagination(errors)
     console.print(f"Everything is in [bold]{out}[/].")
 
 
@@ -51,13 +56,15 @@ def demo(policy_name: str, task: str, episodes: int, seed: int, out: Path, threa
     config = EvaluationConfig(task=task, num_episodes=episodes, seed=seed)
     _introduce(policy, config)
     written: list[Path] = []
+    errors: list[FrameErrors] = []
 
     def show(result: EpisodeResult, record: EpisodeRecord) -> None:
         name = f"{task}-{result.seed}"
         paths = [out / f"{name}.mp4", out / f"{name}-actions.png", out / f"{name}-imagination.png"]
         write_video(paths[0], policy, record, _caption(task, result))
         draw_actions(paths[1], policy, record)
-        draw_imagination(paths[2], policy, record)
+        errors.append(frame_errors(policy, record))
+        draw_imagination(paths[2], errors[-1])
         written.extend(paths)
 
     for stale in ("episodes.jsonl", "evaluation.json", SUMMARY_FILE):
@@ -65,7 +72,8 @@ def demo(policy_name: str, task: str, episodes: int, seed: int, out: Path, threa
     summary = _run(policy, config, out, show)
     for line in (out / "episodes.jsonl").read_text().splitlines():
         console.print("  " + _tell(json.loads(line), policy))
-    executing_ms = 1e3 * policy.embodiment.timing.chunk_s
+    _tell_imagination(errors)
+    executing_ms = 1e3 * policy.actions_per_chunk / policy.embodiment.timing.action_hz
     console.print(
         f"Computing a chunk took {summary['chunk_ms']:.0f} ms, executing it takes {executing_ms:.0f} ms: "
         f"{'faster' if summary['realtime_ratio'] < 1 else 'slower'} than real time."
@@ -104,6 +112,15 @@ def _tell(result: Mapping[str, Any], policy: Policy) -> str:
         return f"episode {result['seed']}: done after {seconds:.1f} s, in {len(result['executed'])} chunks."
     reached = f"{result['progress']:.0%} of the way"
     return f"episode {result['seed']}: not done after {seconds:.1f} s; it got {reached} and was at {result['stage']!r}."
+
+
+def _tell_imagination(errors: list[FrameErrors]) -> None:
+    psnr = mean_psnr_db(errors)
+    if psnr is not None:
+        console.print(
+            f"Imagined frames against the cameras': PSNR {psnr[0]:.1f} dB; the last frame held still: {psnr[1]:.1f} dB "
+            f"({len(errors)} episodes, frames in which something moves)."
+        )
 
 
 def _caption(task: str, result: EpisodeResult) -> str:

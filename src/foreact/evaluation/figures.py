@@ -6,10 +6,10 @@ import matplotlib
 import numpy as np
 
 from foreact.evaluation.episodes import EpisodeRecord
-from foreact.evaluation.pictures import real_and_imagined
+from foreact.evaluation.imagination import FrameErrors
 from foreact.files import write_whole
 from foreact.policy.policy import Policy
-from foreact.policy.viewer import hold_last, moving_frames, psnr_db, squared_errors
+from foreact.policy.viewer import psnr_db
 
 matplotlib.use("Agg")
 
@@ -40,29 +40,16 @@ def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
     _save(figure, path)
 
 
-def draw_imagination(path: Path, policy: Policy, record: EpisodeRecord) -> None:
+def draw_imagination(path: Path, errors: FrameErrors) -> None:
     """Draw, frame by frame, how near imagined pictures came to the real ones, and how near a still one would."""
-    period_s = 1 / policy.embodiment.timing.camera_hz
-    times, imagined_db, still_db, seams = [], [], [], []
-    number, last = 0, None
-    for _, real, imagined in real_and_imagined(policy, record):
-        shown = dict(policy.embodiment.layout.pictures(real))
-        count = len(next(iter(shown.values())))
-        if imagined is not None and last is not None:
-            seams.append(number * period_s)
-            moving = moving_frames(shown, last)
-            guess = squared_errors({c: clip[:count] for c, clip in imagined.items()}, shown)
-            still = squared_errors(hold_last(last, count), shown)
-            for k in np.flatnonzero(moving):
-                times.append((number + k) * period_s)
-                imagined_db.append(psnr_db(float(guess[k])))
-                still_db.append(psnr_db(float(still[k])))
-        number, last = number + count, shown
     figure, axis = plt.subplots(figsize=(9, 3.4))
-    axis.plot(times, imagined_db, ".-", label="imagined")
-    axis.plot(times, still_db, ".-", color="0.6", label="last real frame, held still")
-    for seam in seams:
-        axis.axvline(seam, color="0.85", lw=0.8, zorder=0)
+    for label, colour, values in (
+        ("imagined", "C0", errors.imagined),
+        ("last frame before the chunk, held still", "0.6", errors.held),
+    ):
+        axis.plot(errors.time_s, [psnr_db(float(value)) for value in values], ".-", color=colour, label=label)
+    for start in errors.chunk_starts_s:
+        axis.axvline(start, color="0.85", lw=0.8, zorder=0)
     axis.set_xlabel("time (s); lines mark where a new chunk begins")
     axis.set_ylabel("PSNR against the cameras (dB)")
     axis.set_title("How near imagination came to what happened (frames in which something moves)", fontsize=10)

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
 from foreact.data.video import VideoSettings, encode_video
 from foreact.evaluation.episodes import EpisodeRecord
+from foreact.evaluation.imagination import real_and_imagined
 from foreact.files import write_whole
 from foreact.policy.policy import Policy
-from foreact.policy.viewer import Frames, LatentViewer
 
 TILE = 256
 """Height and width of the first camera's picture, pixels."""
@@ -41,21 +40,6 @@ def compose_frames(policy: Policy, record: EpisodeRecord, caption: str) -> Itera
                 right = _mosaic({camera: clip[k] for camera, clip in imagined.items()}, policy.embodiment.cameras)
             yield _label(left, right, caption, f"{number * period_s:4.1f} s", index)
             number += 1
-
-
-def real_and_imagined(policy: Policy, record: EpisodeRecord) -> Iterator[tuple[int, Mapping, Frames | None]]:
-    """Yield (chunk number, real frames, imagined frames of the same instants); chunk -1 is the first picture."""
-    yield -1, record.first_images, None
-    viewer = LatentViewer(policy.networks.vae, policy.embodiment.layout)
-    if record.first_latents is not None:
-        viewer.show(record.first_latents)
-    for turn, observed in zip(record.chunks, record.observed, strict=True):
-        latents = turn.chunk.imagined_latents
-        imagined = None if latents is None else viewer.peek(torch.from_numpy(latents))
-        if turn.images:
-            yield turn.index, turn.images, imagined
-        if observed is not None:
-            viewer.show(observed)
 
 
 def _mosaic(images: Mapping[str, np.ndarray], cameras: tuple[str, ...]) -> np.ndarray:

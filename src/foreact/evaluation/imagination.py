@@ -1,0 +1,67 @@
+"""How near imagined pictures came to what the cameras really saw."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from foreact.evaluation.episodes import EpisodeRecord
+from foreact.policy.policy import Policy
+from foreact.policy.viewer import Frames, LatentViewer, hold_last, moving_frames, psnr_db, squared_errors
+
+
+@dataclass(frozen=True)
+class FrameErrors:
+    """Mean squared errors against the cameras' own pictures, of frames in which something moves."""
+
+    time_s: np.ndarray
+    """Since the episode began."""
+    imagined: np.ndarray
+    """Of the imagined frames."""
+    held: np.ndarray
+    """Of the last frame before the chunk, held still."""
+    chunk_starts_s: np.ndarray
+    """When each chunk began."""
+
+
+def real_and_imagined(policy: Policy, record: EpisodeRecord) -> Iterator[tuple[int, Mapping, Frames | None]]:
+    """Yield (chunk number, real frames, imagined frames of the same instants); chunk -1 is the first picture."""
+    yield -1, record.first_images, None
+    viewer = LatentViewer(policy.networks.vae, policy.embodiment.layout)
+    if record.first_latents is not None:
+        viewer.show(record.first_latents)
+    for turn, observed in zip(record.chunks, record.observed, strict=True):
+        latents = turn.chunk.imagined_latents
+        imagined = None if latents is None else viewer.peek(torch.from_numpy(latents))
+        if turn.images:
+            yield turn.index, turn.images, imagined
+        if observed is not None:
+            viewer.show(observed)
+
+
+def frame_errors(policy: Policy, record: EpisodeRecord) -> FrameErrors:
+    """Return the errors of an episode's imagination, at the size at which the policy sees."""
+    period_s = 1 / policy.embodiment.timing.camera_hz
+    times, imagined_errors, held_errors, starts = [], [], [], []
+    number, last = 0, None
+    for _, real, imagined in real_and_imagined(policy, record):
+        shown = dict(policy.embodiment.layout.pictures(real))
+        count = len(next(iter(shown.values())))
+        if imagined is not None and last is not None:
+            starts.append(number * period_s)
+            moving = moving_frames(shown, last)
+            guess = {camera: clip[:count] for camera, clip in imagined.items()}
+            times.extend((number + np.flatnonzero(moving)) * period_s)
+            imagined_errors.extend(squared_errors(guess, shown)[moving])
+            held_errors.extend(squared_errors(hold_last(last, count), shown)[moving])
+        number, last = number + count, shown
+    return FrameErrors(np.array(times), np.array(imagined_errors), np.array(held_errors), np.array(starts))
+
+
+def mean_psnr_db(errors: list[FrameErrors]) -> tuple[float, float] | None:
+    """Return the PSNR of imagined and of held frames over all episodes; None if nothing was imagined or moved."""
+    imagined = np.concatenate([e.imagined for e in errors]) if errors else np.empty(0)
+    if not len(imagined):
+        return None
+    return psnr_db(float(imagined.mean())), psnr_db(float(np.concatenate([e.held for e in errors]).mean()))
