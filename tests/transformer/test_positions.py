@@ -81,7 +81,7 @@ def test_turning_keeps_lengths_and_type() -> None:
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
     table = rotary_table(positions, 12)
     assert rotate(x.bfloat16(), table).dtype == torch.bfloat16
-    assert table.cos.dtype == table.sin.dtype == torch.float32
+    assert table.turns.dtype == torch.complex64
 
 
 def test_hours_of_control_lose_no_accuracy() -> None:
