@@ -17,7 +17,7 @@ def test_a_good_observation() -> None:
     "picture", [PICTURE.astype(np.float32), PICTURE[..., 0], PICTURE[..., :2], PICTURE[None], PICTURE * np.nan]
 )
 def test_other_pictures_are_refused(picture: np.ndarray) -> None:
-    with pytest.raises(InputError, match="wrist.*uint8"):
+    with pytest.raises(InputError, match=r"wrist.*uint8"):
         Observation(images={"top": PICTURE, "wrist": picture}, state=STATE, time_s=0.0)
 
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +14,7 @@ def test_times_rise_from_noise_to_the_stop(num_steps: int, shift: float, stop: f
     times = euler_times(num_steps, shift=shift, stop=stop)
     assert len(times) == num_steps + 1
     assert times[0] == 0 and times[-1] == pytest.approx(stop)
-    assert all(before < after for before, after in zip(times[:-1], times[1:], strict=True))
+    assert all(before < after for before, after in pairwise(times))
 
 
 def test_times_are_even_without_shift_and_follow_the_formula_with_it() -> None:

@@ -128,11 +128,6 @@ def test_believing_equals_observing_what_was_imagined(tiny, one_thread) -> None:
     assert np.array_equal(policy.predict(session).actions, policy.predict(twin).actions)
 
 
-def refused(policy: Policy, session: Session, call) -> None:
-    with pytest.raises(InputError):
-        call()
-
-
 @pytest.mark.parametrize(
     "misuse",
     {

@@ -1,7 +1,7 @@
 """Cached, chunk by chunk = one teacher-forced forward under the training mask; and what a rollout keeps to itself.
 
-The oracle listens to every pass of the network that the predictor makes, and asks the training forward for the velocity of
-the same noisy values: the passes that matter are those really made, none is made up here.
+The oracle listens to every pass of the network that the predictor makes, and asks the training forward for the
+velocity of the same noisy values: the passes that matter are those really made, none is made up here.
 """
 
 from dataclasses import dataclass, replace

@@ -28,7 +28,7 @@ def many(tiny, count: int = 400, **settings) -> tuple[Batch, CorruptedBatch]:
 
 
 def noise_of(noisy: Tensor, velocity: Tensor, times: Tensor) -> Tensor:
-    """noisy = (1 - s) noise + s data, velocity = data - noise."""
+    """Take the velocity back out: noisy = (1 - s) noise + s data, velocity = data - noise."""
     return noisy - times.reshape(*times.shape, *[1] * (noisy.ndim - times.ndim)) * velocity
 
 

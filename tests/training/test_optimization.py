@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ def test_warm_up_then_cosine() -> None:
     assert rates[60] == pytest.approx(1e-3 * (0.1 + 0.9 / 2))
     assert rates[35] == pytest.approx(1e-3 * (0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2))
     assert rates[110] == pytest.approx(1e-4)
-    assert all(before > after for before, after in zip(rates[10:-1], rates[11:], strict=True))
+    assert all(before > after for before, after in pairwise(rates[10:]))
     assert CONFIG.learning_rate_at(5000) == pytest.approx(1e-4)
 
 
