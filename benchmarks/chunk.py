@@ -62,7 +62,8 @@ def main() -> None:
     if given.json:
         print(json.dumps(table, indent=1))
         return
-    print(f"{given.policy}, {given.threads} threads, medians over {given.chunks} chunks; executing one: {executing_ms:.0f} ms")
+    print(f"{given.policy}, {given.threads} threads, medians over {given.chunks} chunks, milliseconds")
+    print(f"executing a chunk takes {executing_ms:.0f} ms")
     for name, stages in table.items():
         figures = "  ".join(f"{stage} {value:.3g}" for stage, value in stages.items())
         print(f"{name:14s} {figures}")

@@ -3,8 +3,8 @@ from typing import Literal
 
 import pytest
 
-from foreact.settings import from_plain, list_builder, to_plain
 from foreact.errors import ConfigurationError, UnknownNameError
+from foreact.settings import from_plain, list_builder, to_plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,9 +35,7 @@ def _add(root: Path, numbers: range) -> None:
 
     names = [f"joint_{number}" for number in range(14)]
     features = dict.fromkeys(COLUMNS, names)
-    with DatasetWriter.create_or_resume(
-        root, fps=50, robot_type="aloha", features=features, cameras=CAMERAS
-    ) as writer:
+    with DatasetWriter.create_or_resume(root, fps=50, robot_type="aloha", features=features, cameras=CAMERAS) as writer:
         for number in numbers:
             length, instruction = EPISODES[number]
             rng = np.random.default_rng(number)
@@ -106,9 +104,7 @@ def compare(root: str, source: str) -> None:
         for row, number in enumerate(episode.column("index")[:, 0].tolist()):
             assert str(expected[f"item/{number}/task"]) == episode.instruction
             for name in dataset.column_names:
-                assert np.array_equal(
-                    expected[f"item/{number}/{name}"].reshape(-1), episode.column(name)[row]
-                )
+                assert np.array_equal(expected[f"item/{number}/{name}"].reshape(-1), episode.column(name)[row])
                 num_checked += 1
             rows, is_pad = episode.clamp(np.arange(row, row + NUM_ACTIONS))
             assert np.array_equal(expected[f"window/{number}/action"], episode.column("action")[rows])
@@ -126,9 +122,7 @@ def compare(root: str, source: str) -> None:
     for key, summary in dataset.stats.items():
         for name, value in summary.items():
             np.testing.assert_array_equal(expected[f"stats/{key}/{name}"], value)
-    print(
-        f"{num_checked} values of {dataset.num_frames} items: numbers equal, pixels within {worst_pixel:.2e}"
-    )
+    print(f"{num_checked} values of {dataset.num_frames} items: numbers equal, pixels within {worst_pixel:.2e}")
     assert worst_pixel <= 1 / 255
 
 

@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+READABLE = 0o644
+
 
 def write_whole(path: Path, content: bytes | Callable[[Path], object]) -> None:
     """Write a file under a temporary name, flush it to disk, then move it into place.
@@ -23,6 +25,7 @@ def write_whole(path: Path, content: bytes | Callable[[Path], object]) -> None:
             temporary.write_bytes(content)
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
+        temporary.chmod(READABLE)  # safetensors writes files that only their owner can read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

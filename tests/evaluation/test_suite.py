@@ -129,7 +129,8 @@ def result(**changes) -> EpisodeResult:
 
 
 def summed(policy, results: list[EpisodeResult]) -> dict:
-    return summarise(CONFIG, results, policy.embodiment.timing.action_hz)
+    executing_ms = 1e3 * policy.actions_per_chunk / policy.embodiment.timing.action_hz
+    return summarise(CONFIG, results, executing_ms=executing_ms)
 
 
 def test_summary_of_episodes_that_end_within_their_first_chunk(policy, toy_world, tmp_path) -> None:

@@ -74,6 +74,7 @@ def evaluate(
             got=config.execution_horizon,
             allowed=f"multiples of {per_frame} up to {policy.actions_per_chunk}",
         )
+    horizon = config.execution_horizon or policy.actions_per_chunk
     folder.mkdir(parents=True, exist_ok=True)
     _claim(
         folder,
@@ -93,20 +94,24 @@ def evaluate(
             yield results[seed]
     finally:
         env.close()
-    summary = summarise(config, list(results.values()), policy.embodiment.timing.action_hz)
+    summary = summarise(config, list(results.values()), executing_ms=1e3 * horizon / policy.embodiment.timing.action_hz)
     write_whole(folder / SUMMARY_FILE, (json.dumps(summary, indent=1) + "\n").encode())
 
 
-def summarise(config: EvaluationConfig, results: list[EpisodeResult], action_hz: float) -> dict[str, Any]:
-    """Return success with its 95 % Wilson interval, progress, and what computing a chunk cost."""
+def summarise(config: EvaluationConfig, results: list[EpisodeResult], *, executing_ms: float) -> dict[str, Any]:
+    """Return success with its 95 % Wilson interval, progress, and what computing a chunk cost.
+
+    Args:
+        config: What was evaluated.
+        results: Of all its episodes.
+        executing_ms: How long the robot takes to execute what it executes of a chunk.
+    """
     successes = sum(result.success for result in results)
     low, high = wilson_interval(successes, len(results))
     costs = [sum(stages.values()) for result in results for stages in result.stage_ms]
-    executing_ms = [1e3 * count / action_hz for result in results for count in result.executed[:-1]]
     errors = [error for result in results for error in result.imagination_error]
     done = [result.steps for result in results if result.success]
     chunk_ms = float(np.median(costs))
-    whole_chunk_ms = max(executing_ms, default=float("nan"))
     stages = sorted({name for result in results for stages in result.stage_ms for name in stages})
     return {
         "task": config.task,
@@ -118,7 +123,7 @@ def summarise(config: EvaluationConfig, results: list[EpisodeResult], action_hz:
         "steps_to_success": float(np.median(done)) if done else None,
         "imagination_error": float(np.mean(errors)) if errors else None,
         "chunk_ms": chunk_ms,
-        "realtime_ratio": chunk_ms / whole_chunk_ms,
+        "realtime_ratio": chunk_ms / executing_ms,
         "stage_ms": {
             name: float(np.median([s.get(name, 0.0) for result in results for s in result.stage_ms])) for name in stages
         },
