@@ -125,9 +125,11 @@ def test_history_noise_is_not_the_targets_noise(tiny) -> None:
     assert torch.corrcoef(matrix)[0, 1].abs() < 0.05
 
 
-@pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("probability", [0.0, 0.1, 1.0])
 def test_text_is_dropped_as_often_as_asked(tiny, probability: float) -> None:
-    _, result = many(tiny, text_dropout=probability)
+    layout = ChunkLayout(num_frames=2, frames_per_chunk=1, window=1)
+    batch = collate([tiny.sequence(2)] * 400)
+    result = corrupted(batch, list(range(400)), layout, text_dropout=probability)
     assert abs(result.text_dropped.float().mean() - probability) < 0.05
     assert result.text_dropped.float().mean() == probability or 0 < probability < 1
 
