@@ -1,0 +1,64 @@
+"""How good is imagination on recorded episodes that were held out of training, against the cameras' own pictures?
+
+    python experiments/imagination/run.py --policy tiny --data data/lift_cube data/reach_cube
+
+Every chunk is imagined from the real history; the recorded actions are taken for executed. Compared with the last real
+frame, held still, over frames in which something moves.
+"""
+
+import argparse
+
+import numpy as np
+
+import foreact
+from foreact.control.loop import ExecutedChunk
+from foreact.data.episodes import Episode, EpisodeDataset
+from foreact.data.latents import CAMERA_PREFIX
+from foreact.data.sequences import EXECUTED
+from foreact.evaluation.episodes import EpisodeRecord
+from foreact.evaluation.imagination import frame_errors, mean_psnr_db
+from foreact.policy.policy import Policy
+
+
+def replay(policy: Policy, episode: Episode) -> EpisodeRecord:
+    """Return what the policy would have imagined at every chunk of a recorded episode."""
+    timing, length = policy.embodiment.timing, policy.actions_per_chunk
+    executed = episode.column(EXECUTED)
+
+    def pictures(rows: list[int]) -> dict[str, np.ndarray]:
+        return {camera: episode.frames(CAMERA_PREFIX + camera, rows) for camera in policy.embodiment.cameras}
+
+    session = policy.start(episode.instruction, seed=episode.index)
+    record = EpisodeRecord(first_images=pictures([0]))
+    policy.observe_first(session, record.first_images, episode.column("observation.state")[0])
+    record.first_latents = session.observed
+    for index, start in enumerate(range(0, episode.length - length, length)):
+        chunk = policy.predict(session)
+        images = pictures([start + (k + 1) * timing.camera_stride for k in range(length // timing.camera_stride)])
+        policy.observe(session, images, executed[start : start + length])
+        done = executed[start : start + length]
+        record.chunks.append(ExecutedChunk(index=index, chunk=chunk, executed=done, images=images, whole=True))
+        record.observed.append(session.observed)
+    return record
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--policy", default="tiny")
+    parser.add_argument("--data", nargs="+", required=True)
+    parser.add_argument("--held-out", type=int, default=5, help="last episodes of each dataset")
+    given = parser.parse_args()
+    policy = foreact.load(given.policy)
+    for root in given.data:
+        dataset = EpisodeDataset(root)
+        held_out = range(dataset.num_episodes - given.held_out, dataset.num_episodes)
+        errors = [frame_errors(policy, replay(policy, dataset.episode(index))) for index in held_out]
+        imagined, held = mean_psnr_db(errors) or (float("nan"), float("nan"))
+        frames = sum(len(e.imagined) for e in errors)
+        print(
+            f"{root}: imagined {imagined:.1f} dB, last frame held {held:.1f} dB ({given.held_out} episodes, {frames} frames)"
+        )
+
+
+if __name__ == "__main__":
+    main()
