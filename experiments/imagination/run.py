@@ -54,10 +54,8 @@ def main() -> None:
         held_out = range(dataset.num_episodes - given.held_out, dataset.num_episodes)
         errors = [frame_errors(policy, replay(policy, dataset.episode(index))) for index in held_out]
         imagined, held = mean_psnr_db(errors) or (float("nan"), float("nan"))
-        frames = sum(len(e.imagined) for e in errors)
-        print(
-            f"{root}: imagined {imagined:.1f} dB, last frame held {held:.1f} dB ({given.held_out} episodes, {frames} frames)"
-        )
+        counts = f"{len(errors)} episodes, {sum(len(e.imagined) for e in errors)} frames"
+        print(f"{root}: imagined {imagined:.1f} dB, last frame held {held:.1f} dB ({counts})")
 
 
 if __name__ == "__main__":
