@@ -151,3 +151,20 @@ def test_datasets_of_another_robot_are_refused(tiny, tmp_path, wrong: dict, name
 
 def test_surplus_cameras_are_welcome(tiny, tmp_path) -> None:
     check_dataset(write(tmp_path / "d", cameras=("top", "wrist", "side")), tiny.embodiment())
+
+
+def test_a_full_disk_is_said_and_loses_no_episode(tiny, tmp_path, monkeypatch):
+    dataset = tiny.dataset(tmp_path / "data", lengths=(9, 9))
+    cache = LatentCache(dataset, tiny.vae(), tiny.embodiment())
+    encoding = cache.encode_missing()
+    next(encoding)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("foreact.files.os.fsync", full)
+    with pytest.raises(DatasetError, match=r"No space left.*free some space"):
+        next(encoding)
+    monkeypatch.undo()
+    assert cache.path(0).exists() and not cache.path(1).exists()
+    assert list(cache.encode_missing()) == [1]

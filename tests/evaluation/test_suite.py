@@ -95,7 +95,7 @@ def test_a_line_cut_off_is_done_again(policy, toy_world, tmp_path) -> None:
     assert toy_world[1].resets == [13]
 
 
-@pytest.mark.parametrize("other", ["weights", "inference", "task", "seed", "episodes"])
+@pytest.mark.parametrize("other", ["weights", "inference", "task", "seed"])
 def test_a_folder_of_something_else_is_refused(tiny, policy, toy_world, tmp_path, other: str) -> None:
     list(evaluate(policy, replace(CONFIG, num_episodes=1), tmp_path))
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -107,7 +107,7 @@ def test_a_folder_of_something_else_is_refused(tiny, policy, toy_world, tmp_path
     elif other == "inference":
         theirs = policy.with_config(replace(policy.config, video_steps=3))
     else:
-        changes = {"task": {"task": "lift_cube"}, "seed": {"seed": 3}, "episodes": {"num_episodes": 2}}
+        changes = {"task": {"task": "lift_cube"}, "seed": {"seed": 3}}
         config = replace(config, **changes[other])
     with pytest.raises(CheckpointError, match="another"):
         list(evaluate(theirs, config, tmp_path))
@@ -202,3 +202,12 @@ def test_in_simulation(tiny, tmp_path, monkeypatch) -> None:
     assert only.executed == [64, 6] and not only.success and only.steps == 70
     assert len(only.imagination_error) == 1 and np.isfinite(only.imagination_error[0])
     assert summary_of(tmp_path)["realtime_ratio"] > 0
+
+
+def test_more_episodes_add_to_those_there(policy, toy_world, tmp_path) -> None:
+    first = list(evaluate(policy, replace(CONFIG, num_episodes=1), tmp_path))
+    both = list(evaluate(policy, replace(CONFIG, num_episodes=2), tmp_path))
+    assert both[0] == first[0] and [result.seed for result in both] == [CONFIG.seed, CONFIG.seed + 1]
+    assert json.loads((tmp_path / "summary.json").read_text())["episodes"] == 2
+    list(evaluate(policy, replace(CONFIG, num_episodes=1), tmp_path))
+    assert json.loads((tmp_path / "summary.json").read_text())["episodes"] == 1

@@ -30,7 +30,7 @@ def saved(tiny, tmp_path: Path) -> Path:
     return tmp_path / "policy"
 
 
-def test_round_trip_acts_the_same(tiny, saved: Path, one_thread) -> None:
+def test_round_trip_acts_the_same(tiny, one_thread, saved: Path) -> None:
     policy = tiny.policy(window=5, video_guidance=2.0, s_stop=0.75)
     again = load(saved)
     assert again.config == policy.config

@@ -6,7 +6,7 @@ layout and the timing, so latents of another VAE are never mistaken for these.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -58,15 +58,27 @@ class LatentCache:
         return self.folder / f"episode-{episode:06d}.safetensors"
 
     def encode_missing(self) -> Iterator[int]:
-        """Encode every episode that is not there yet, yielding its number; whole files only, so it can be resumed."""
+        """Encode every episode that is not there yet, yielding its number; whole files only, so it can be resumed.
+
+        Raises:
+            DatasetError: A picture cannot be read, or a file cannot be written.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / "cache.json", json.dumps(self._description, indent=1).encode())
+        self._write(self.folder / "cache.json", json.dumps(self._description, indent=1).encode())
         for index in range(self._dataset.num_episodes):
             if self.path(index).exists():
                 continue
             latents = encode_episode(self._dataset.episode(index), self._vae, self._layout, self._timing)
-            write_whole(self.path(index), lambda path, data=latents: save_file({"latents": data}, path))
+            self._write(self.path(index), lambda path, data=latents: save_file({"latents": data}, path))
             yield index
+
+    def _write(self, path: Path, content: bytes | Callable[[Path], object]) -> None:
+        try:
+            write_whole(path, content)
+        except (OSError, SafetensorError) as error:
+            raise DatasetError(
+                f"writing {path}", got=str(error), cure="free some space and run again: finished episodes are kept"
+            ) from error
 
     def load(self, episode: int) -> Float[Tensor, "channels frames height width"]:
         """Return an episode's normalised latents.

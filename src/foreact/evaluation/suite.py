@@ -56,6 +56,8 @@ def evaluate(
 ) -> Iterator[EpisodeResult]:
     """Run the episodes that `folder` does not hold yet, yielding each result; then write the summary.
 
+    Asking for more episodes than an earlier call adds to them.
+
     Args:
         policy: Evaluated.
         config: What and how.
@@ -76,14 +78,13 @@ def evaluate(
         )
     horizon = config.execution_horizon or policy.actions_per_chunk
     folder.mkdir(parents=True, exist_ok=True)
-    _claim(
-        folder,
-        {"evaluation": to_plain(config), "inference": to_plain(policy.config), "policy": policy.digest()},
-    )
+    settings = {name: value for name, value in to_plain(config).items() if name != "num_episodes"}
+    _claim(folder, {"evaluation": settings, "inference": to_plain(policy.config), "policy": policy.digest()})
     results = {result.seed: result for result in read_results(folder)}
+    seeds = range(config.seed, config.seed + config.num_episodes)
     env = BimanualEnv(config.task, cameras=policy.embodiment.cameras)
     try:
-        for seed in range(config.seed, config.seed + config.num_episodes):
+        for seed in seeds:
             if seed not in results:
                 results[seed], record = evaluate_episode(
                     policy, env, seed, closed=config.closed, execution_horizon=config.execution_horizon
@@ -94,7 +95,9 @@ def evaluate(
             yield results[seed]
     finally:
         env.close()
-    summary = summarise(config, list(results.values()), executing_ms=1e3 * horizon / policy.embodiment.timing.action_hz)
+    summary = summarise(
+        config, [results[seed] for seed in seeds], executing_ms=1e3 * horizon / policy.embodiment.timing.action_hz
+    )
     write_whole(folder / SUMMARY_FILE, (json.dumps(summary, indent=1) + "\n").encode())
 
 

@@ -72,12 +72,17 @@ def resize_weight(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     is_matrix = weight.ndim == 2 and weight.shape[0] > NUM_MODULATIONS
     columns = _interpolation(weight.shape[-1], shape[-1], keep_variance=is_matrix)
     if not is_matrix:
-        return weight @ columns.T
+        return (weight.double() @ columns.T).to(weight.dtype)
     rows = _interpolation(weight.shape[0], shape[0], keep_variance=True)
-    return rows @ weight @ columns.T * (weight.shape[1] / shape[1]) ** 0.5
+    return (rows @ weight.double() @ columns.T * (weight.shape[1] / shape[1]) ** 0.5).to(weight.dtype)
 
 
 def _interpolation(size: int, new_size: int, *, keep_variance: bool) -> Tensor:
-    """Return the matrix [new_size, size] that interpolates linearly, ends on ends."""
-    weights = F.interpolate(torch.eye(size)[None], size=new_size, mode="linear", align_corners=True)[0].T
+    """Return the matrix [new_size, size] that interpolates linearly, ends on ends.
+
+    In float64, so that a seed gives the same float32 weights however many threads multiply.
+    """
+    weights = F.interpolate(
+        torch.eye(size, dtype=torch.float64)[None], size=new_size, mode="linear", align_corners=True
+    )[0].T
     return weights / weights.norm(dim=1, keepdim=True) if keep_variance else weights
