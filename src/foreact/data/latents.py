@@ -18,6 +18,7 @@ from torch import Tensor
 
 from foreact.codecs.pixels import pixels_from_uint8
 from foreact.codecs.video_vae import VideoVAE
+from foreact.codecs.weights import digest_weights
 from foreact.data.episodes import Episode, EpisodeDataset
 from foreact.embodiments import CameraLayout, Embodiment, Timing
 from foreact.errors import DatasetError
@@ -117,10 +118,7 @@ def check_dataset(dataset: EpisodeDataset, embodiment: Embodiment) -> None:
 
 def fingerprint(vae: VideoVAE) -> str:
     """Return a short name of the VAE's weights and latent statistics."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(vae.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().float().numpy().tobytes())
+    digest = digest_weights(vae)
     config = vae.autoencoder.config
     digest.update(json.dumps([list(config["latents_mean"]), list(config["latents_std"])]).encode())
     return digest.hexdigest()

@@ -1,6 +1,5 @@
 """From camera frames to actions, step by step: encode, append, imagine, decode."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor
 from foreact.codecs.pixels import pixels_from_uint8
 from foreact.codecs.text import TextEncoder
 from foreact.codecs.video_vae import VideoVAE
+from foreact.codecs.weights import digest_weights
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import ConfigurationError, InputError
 from foreact.policy.predictor import InferenceConfig, Predictor
@@ -71,11 +71,7 @@ class Policy:
 
     def digest(self) -> str:
         """Return a short name of the network's weights."""
-        digest = hashlib.blake2b(digest_size=8)
-        for name, value in sorted(self.networks.model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().float().numpy().tobytes())
-        return digest.hexdigest()
+        return digest_weights(self.networks.model).hexdigest()
 
     def start(self, instruction: str, *, seed: int = 0) -> Session:
         """Return a session that has seen nothing yet.
