@@ -27,5 +27,5 @@ fi
 "$VENV/bin/python" -m pip install --quiet --upgrade pip
 # torch first and alone: the pin decides which build of it everything else is content with.
 "$VENV/bin/python" -m pip install --quiet "$(grep '^torch==' constraints.txt)"
-"$VENV/bin/python" -m pip install --quiet -c constraints.txt -e ".[sim,dev,umt5]"
+"$VENV/bin/python" -m pip install --quiet -c constraints.txt -e ".[sim,dev,umt5,memory]"
 echo "foreact is installed in $VENV."

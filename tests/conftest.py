@@ -6,11 +6,14 @@ from pathlib import Path
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+import foreact  # noqa: F401  (first: it quietens the libraries that come next)
+
 install_import_hook("foreact", "beartype.beartype")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from diffusers import WanTransformer3DModel  # noqa: E402
 
 from foreact.codecs.text import HashedWordEncoder  # noqa: E402
 from foreact.codecs.video_vae import VideoVAE  # noqa: E402
@@ -23,8 +26,11 @@ from foreact.embodiments import ActionCodec, Arm, CameraLayout, Dof, Embodiment,
 from foreact.policy.policy import Networks, Policy  # noqa: E402
 from foreact.policy.predictor import InferenceConfig  # noqa: E402
 from foreact.training.video_vae_config import VideoVAETrainingConfig  # noqa: E402
+from foreact.transformer.attention import CachedAttention  # noqa: E402
+from foreact.transformer.cache import KVCache  # noqa: E402
 from foreact.transformer.initialization import initialize  # noqa: E402
-from foreact.transformer.model import TransformerConfig, WorldActionModel  # noqa: E402
+from foreact.transformer.model import TextContext, TransformerConfig, WorldActionModel  # noqa: E402
+from foreact.transformer.tokens import StreamInput, patchify, unpatchify  # noqa: E402
 
 # A busy machine is no failure: no deadline per example, and the same examples every time.
 settings.register_profile("foreact", deadline=None, derandomize=True, max_examples=40)
@@ -178,9 +184,73 @@ def _wandering_square(length: int, camera: str) -> Iterator[np.ndarray]:
         yield picture
 
 
+class WanOracle:
+    """Diffusers' own Wan, to compare the video stream with."""
+
+    def random(self, config: TransformerConfig) -> WanTransformer3DModel:
+        """No weight is zero or one, as some are at the start of training: every term counts."""
+        torch.manual_seed(5)
+        wan = WanTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=config.num_heads,
+            attention_head_dim=config.head_dim,
+            in_channels=config.latent_channels,
+            out_channels=config.latent_channels,
+            text_dim=config.text_dim,
+            freq_dim=config.frequency_dim,
+            ffn_dim=config.video_ffn_dim,
+            num_layers=config.num_layers,
+            cross_attn_norm=True,
+            eps=config.eps,
+        ).eval()
+        with torch.no_grad():
+            for parameter in wan.parameters():
+                parameter.add_(torch.randn(parameter.shape), alpha=0.1)
+        return wan
+
+    def video_velocity(
+        self, model: WorldActionModel, latents: torch.Tensor, flow_time: torch.Tensor, text: TextContext
+    ) -> torch.Tensor:
+        """One chunk of video with nothing before it: full attention."""
+        config = model.config
+        cache = KVCache(
+            num_layers=config.num_layers,
+            batch=len(latents),
+            num_heads=config.num_heads,
+            head_dim=config.head_dim,
+            window=1,
+            video_tokens=config.video_tokens,
+            action_tokens=config.actions_per_latent_frame,
+            scratch_frames=latents.shape[2],
+        )
+        rotary = model.video_rotary(torch.arange(latents.shape[2]))
+        given = StreamInput(values=patchify(latents), flow_time=flow_time, rotary=rotary)
+        velocity, _ = model(given, None, text, CachedAttention(cache))
+        return unpatchify(velocity, *config.canvas)
+
+    @torch.no_grad()
+    def assert_same_velocity(
+        self, model: WorldActionModel, wan: WanTransformer3DModel, flow_times: list[float]
+    ) -> None:
+        """The network's video and Wan's, of the same latents, text and flow times (one per latent frame)."""
+        config, generator = model.config, torch.Generator().manual_seed(0)
+        latents = torch.randn(1, config.latent_channels, len(flow_times), *config.canvas, generator=generator)
+        text = torch.randn(1, 5, config.text_dim, generator=generator)
+        times = torch.tensor([flow_times])
+        ours = self.video_velocity(model, latents, times, model.read_text(text, torch.tensor([5])))
+        timestep = (1000 * (1 - times)).repeat_interleave(config.video_tokens, dim=1)
+        theirs = wan(latents, timestep=timestep, encoder_hidden_states=text, return_dict=False)[0]
+        torch.testing.assert_close(ours, -theirs, atol=1e-4, rtol=1e-4)
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Tiny:
     return Tiny()
+
+
+@pytest.fixture(scope="session")
+def oracle() -> WanOracle:
+    return WanOracle()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from foreact.cli import main
 
-COMMANDS = ("collect", "train-vae", "encode", "train", "evaluate", "demo")
+COMMANDS = ("collect", "train-vae", "encode", "train", "evaluate", "demo", "describe", "init", "imagine", "verify")
 
 
 def run(*arguments: object) -> None:

@@ -1,10 +1,11 @@
+import json
 from dataclasses import dataclass
 from typing import Literal
 
 import pytest
 
-from foreact.errors import ConfigurationError, UnknownNameError
-from foreact.settings import from_plain, list_builder, to_plain
+from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
+from foreact.settings import from_plain, list_builder, read_json, to_plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,3 +74,33 @@ def test_unknown_settings_are_refused():
 def test_no_table_at_all():
     with pytest.raises(ConfigurationError, match=r"settings of cart.*got: 3"):
         build(3)
+
+
+def test_a_table_is_read(tmp_path):
+    path = tmp_path / "cart.json"
+    path.write_text(json.dumps({"kind": "ox", "wheels": []}))
+    assert build(read_json(path)) == Cart(kind="ox", wheels=())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "configuration .*cart.json; got: .*; allowed: JSON; fetch it again"),
+        (b"{'kind': 1}", "configuration .*cart.json; got: .*; allowed: JSON"),
+        (b'{"kind": "ox"', "configuration .*cart.json"),
+        (b"\xff\xfe\x00", "configuration .*cart.json"),
+        (b"[1]", "configuration .*cart.json; got: list; allowed: a table"),
+        (b"null", "configuration .*cart.json; got: NoneType"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path, content, message):
+    path = tmp_path / "cart.json"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
+        read_json(path)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    for path in (tmp_path / "cart.json", tmp_path):
+        with pytest.raises(CheckpointError, match=f"no file {path}; got: .*; fetch the whole folder"):
+            read_json(path)

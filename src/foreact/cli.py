@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -103,6 +103,7 @@ def train_command(default: Recipe) -> Callable[..., None]:
         vae: Path,
         out: Path,
         recipe: str = "tiny",
+        initial: Path | None = None,
         settings: Annotated[Recipe, tyro.conf.arg(name="")] = default,
         device: str = "cpu",
         threads: int | None = None,
@@ -117,14 +118,15 @@ def train_command(default: Recipe) -> Callable[..., None]:
             data: LeRobot datasets, encoded by `foreact encode`.
             vae: The video VAE they were encoded with.
             out: Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state.
-            recipe: tiny or tiny-reactive.
+            recipe: tiny, tiny-reactive, small, wan5b or wan5b-shared.
+            initial: Weights to begin with, made by `foreact init`; the wan5b recipes need them.
             settings: The recipe, setting by setting.
             device: cpu or cuda.
             threads: CPU threads; all by default.
         """
         from foreact.commands import learn
 
-        learn.train(settings, data, vae, out, device, threads)
+        learn.train(settings, data, vae, out, initial, device, threads)
 
     return train
 
@@ -210,6 +212,151 @@ def demo(
     run.demo(policy, task, episodes, seed, out, threads)
 
 
+def imagine(
+    image: tuple[str, ...],
+    instruction: str,
+    out: Path,
+    policy: str = "tiny",
+    chunks: int = 3,
+    state: tuple[str, ...] = (),
+    seed: int = 0,
+    video_steps: int | None = None,
+    s_stop: float | None = None,
+    action_steps: int | None = None,
+    window: int | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> None:
+    """Imagine from a still picture what the robot will do: a film of it, and the actions that lead there (open loop).
+
+    The policy tiny knows one camera, top, and two instructions: "Reach for the white cube with the right arm." and
+    "Pick up the white cube with the right arm."
+
+    Example: foreact imagine --image top=examples/lift_cube_top.png --state examples/lift_cube_state.json --instruction
+    "Pick up the white cube with the right arm." --out outputs/imagine
+
+    Args:
+        image: A picture (PNG or JPEG, any size) of each of the policy's cameras: top=table.png wrist=hand.jpg.
+        instruction: What the robot is to do, in words.
+        out: Gets imagined.mp4, strip.png, actions.csv, actions.png and imagined.json.
+        policy: Name of a shipped policy, or a folder.
+        chunks: How many chunks to imagine, each upon those before.
+        state: Where the robot stands in the picture, its own units: numbers, or one file (.json, .csv). By default the
+            middle of what the policy was trained on.
+        seed: Of the noise; another seed imagines another future.
+        video_steps: Denoising steps of the video; the policy's own by default, as all that follow.
+        s_stop: Flow time at which imagining stops, 0 to 1.
+        action_steps: Denoising steps of the actions.
+        window: Latent frames of history.
+        device: cpu or cuda.
+        threads: CPU threads; all by default.
+    """
+    from foreact.commands import imagine as command
+
+    settings = {"video_steps": video_steps, "s_stop": s_stop, "action_steps": action_steps, "window": window}
+    changes = {name: value for name, value in settings.items() if value is not None}
+    command.imagine(policy, image, instruction, chunks, out, state, seed, changes, device, threads)
+
+
+def describe(
+    preset: Annotated[str, tyro.conf.Positional],
+    window: int | None = None,
+    latent_frames_per_chunk: int | None = None,
+    video_steps: int | None = None,
+    s_stop: float | None = None,
+    action_steps: int | None = None,
+    video_guidance: float | None = None,
+    json: bool = False,
+) -> None:
+    """Say what a preset or a policy needs, without making it: weights, work, memory to run and to train.
+
+    Milliseconds are floors of one H100, computed and not measured. The settings below change the preset's own.
+
+    Example: foreact describe wan5b --window 30 --video-guidance 1
+
+    Args:
+        preset: tiny, tiny-reactive, small, wan5b or wan5b-shared; or the folder of a policy.
+        window: Latent frames of history.
+        latent_frames_per_chunk: K.
+        video_steps: Denoising steps of the video.
+        s_stop: Flow time at which imagining stops, 0 to 1.
+        action_steps: Denoising steps of the actions.
+        video_guidance: Guidance scale of the video; 1 is none.
+        json: Print every figure as JSON.
+    """
+    from foreact.commands import describe as command
+
+    settings = {
+        "window": window,
+        "latent_frames_per_chunk": latent_frames_per_chunk,
+        "video_steps": video_steps,
+        "s_stop": s_stop,
+        "action_steps": action_steps,
+        "video_guidance": video_guidance,
+    }
+    changes = {name: value for name, value in settings.items() if value is not None}
+    command.describe(preset, changes, json)
+
+
+def init(
+    preset: str,
+    source: Annotated[str, tyro.conf.arg(name="from")],
+    out: Path,
+    dtype: Literal["float32", "bfloat16"] = "bfloat16",
+    shard_gb: float = 2.0,
+    seed: int = 0,
+) -> None:
+    """Make the initial weights of a full-size network from Wan2.2's, or from published LingBot-VA weights.
+
+    Tensors pass through one by one: a few gigabytes of memory are enough. What the source has nothing for (the action
+    stream's way in and out) is drawn from the seed; the action stream's layers are interpolated from the video
+    stream's. Train from the result: foreact train --recipe wan5b --initial OUT --vae OUT/vae ...
+
+    Example: foreact init --preset wan5b --from Wan-AI/Wan2.2-TI2V-5B-Diffusers --out weights/wan5b
+
+    Args:
+        preset: wan5b (a stream of its own for actions) or wan5b-shared (one backbone for both).
+        source: A folder in diffusers' layout, or "owner/name" on the hub.
+        out: Gets config.json, model*.safetensors, and links to the source's vae/, text_encoder/ and tokenizer/.
+        dtype: Of the weights.
+        shard_gb: Size of a file, gigabytes.
+        seed: Of what is drawn.
+    """
+    from foreact.commands import init as command
+
+    command.init(preset, source, out, dtype, shard_gb, seed)
+
+
+def verify(
+    folder: Annotated[Path, tyro.conf.Positional],
+    tolerance: float = 1e-4,
+    device: str = "cpu",
+    dtype: Literal["stored", "float32", "bfloat16"] = "stored",
+    quantize: Literal["none", "int8", "fp8"] = "none",
+    threads: int | None = None,
+    json: bool = False,
+) -> None:
+    """Replay a recorded rollout of the published program, and say how far every tensor of ours is from it.
+
+    Exits with 1 if one is further off than the tolerance.
+
+    Example: foreact verify recordings/side_by_side
+
+    Args:
+        folder: Weights in the published layout (transformer/ vae/ text_encoder/ tokenizer/) with the recording,
+            trace.json and trace.safetensors.
+        tolerance: Largest relative error allowed, norm(ours - recorded) / norm(recorded).
+        device: cpu or cuda.
+        dtype: Of weights and arithmetic; the recordings were made in float32.
+        quantize: Hold the transformer's matrices in 8 bits, to see what error that causes.
+        threads: CPU threads; all by default.
+        json: Print the errors as JSON.
+    """
+    from foreact.commands import verify as command
+
+    command.verify(folder, tolerance, device, dtype, quantize, threads, json)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; exit with 2 on an error of the user's, with 130 on Ctrl-C."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -221,6 +368,10 @@ def main(arguments: list[str] | None = None) -> None:
             "train": train_command(get_recipe(_value_of("--recipe", given) or "tiny")),
             "evaluate": evaluate,
             "demo": demo,
+            "describe": describe,
+            "init": init,
+            "imagine": imagine,
+            "verify": verify,
         }
         tyro.extras.subcommand_cli_from_dict(
             commands, args=given, prog="foreact", description=DESCRIPTION, sort_subcommands=False

@@ -1,12 +1,14 @@
 """Settings as plain data: dataclasses to and from what JSON and TOML can hold, every mistake an error."""
 
+import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from foreact.errors import ConfigurationError, UnknownNameError
+from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -46,6 +48,25 @@ def from_plain(cls: type[T], data: Any, what: str, **builders: Callable[[Any], A
         raise ConfigurationError(f"{what} lacks settings", got=", ".join(data), cure=f"add {', '.join(missing)}")
     built = {key: v if v is None else builders.get(key, _freeze)(v) for key, v in data.items()}
     return cls(**{key: _checked(f"{key} of {what}", v, known[key].type) for key, v in built.items()})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The table in a JSON file.
+
+    Raises:
+        CheckpointError: It is missing, no JSON, or no table.
+    """
+    try:
+        told = json.loads(path.read_text())
+    except OSError as error:
+        raise CheckpointError(f"no file {path}", got=error.strerror, cure="fetch the whole folder") from error
+    except ValueError as error:
+        raise CheckpointError(
+            f"configuration {path}", got=str(error), allowed="JSON", cure="fetch it again: it is damaged"
+        ) from error
+    if not isinstance(told, dict):
+        raise CheckpointError(f"configuration {path}", got=type(told).__name__, allowed="a table of names and values")
+    return told
 
 
 def list_builder(what: str, build: Callable[[Any], T]) -> Callable[[Any], tuple[T, ...]]:

@@ -13,6 +13,7 @@ from foreact.codecs.text import HashedWordEncoder, TextEncoder, UMT5Encoder
 from foreact.errors import CheckpointError, ConfigurationError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+FOLDERS = (GOLDEN / "side_by_side" / "text_encoder", GOLDEN / "side_by_side" / "tokenizer")
 ENCODER = HashedWordEncoder(dim=16, max_length=6)
 
 
@@ -120,3 +121,42 @@ def test_umt5_refuses_a_folder_of_something_else(tmp_path: Path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(CheckpointError, match="UMT5 text encoder"):
         UMT5Encoder.from_pretrained(tmp_path, tmp_path)
+
+
+def test_umt5_resolves_entities_and_white_space():
+    pytest.importorskip("transformers")
+    encoder = UMT5Encoder.from_pretrained(*FOLDERS, length=32)
+    plain, dressed = "pick up the red & blue block", "  pick up\n the red &amp;amp; blue   block "
+    assert torch.equal(encoder.encode([plain]).tokens, encoder.encode([dressed]).tokens)
+
+
+def test_umt5_in_another_precision():
+    pytest.importorskip("transformers")
+    stored = UMT5Encoder.from_pretrained(*FOLDERS, length=16).encode(["pick up the block"])
+    half = UMT5Encoder.from_pretrained(*FOLDERS, length=16, dtype=torch.bfloat16, device="cpu")
+    assert {weight.dtype for weight in half._network.parameters()} >= {torch.bfloat16}
+    embedding = half.encode(["pick up the block"])
+    assert embedding.tokens.dtype == torch.float32
+    error = (embedding.tokens - stored.tokens).norm() / stored.tokens.norm()
+    assert 0 < error < 0.05
+
+
+def test_umt5_refuses_pickles_and_tells_how_to_convert(tmp_path: Path):
+    pytest.importorskip("transformers")
+    (tmp_path / "config.json").write_text((FOLDERS[0] / "config.json").read_text())
+    (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(CheckpointError, match=r"pickles.*pytorch_model.bin; allowed: safetensors.*save_pretrained"):
+        UMT5Encoder.from_pretrained(tmp_path, FOLDERS[1])
+
+
+def test_umt5_tells_its_width_without_loading(tmp_path: Path):
+    assert UMT5Encoder.read_dim(FOLDERS[0]) == 48
+    with pytest.raises(CheckpointError, match=r"config.json; got: No such file"):
+        UMT5Encoder.read_dim(tmp_path)
+    for content, got in (("{", "JSONDecodeError"), ("{}", "d_model"), ("[]", "TypeError")):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(CheckpointError, match=f"got: .*{got}.*allowed: JSON that has d_model"):
+            UMT5Encoder.read_dim(tmp_path)
+    (tmp_path / "config.json").write_text('{"d_model": "wide"}')
+    with pytest.raises(CheckpointError, match=r"d_model in .*got: wide"):
+        UMT5Encoder.read_dim(tmp_path)

@@ -48,20 +48,25 @@ def test_truncated_weights_are_refused(folder: Path, size: int):
 
 def test_foreign_weights_are_refused(folder: Path):
     save_file({"linear.weight": torch.zeros(2, 2)}, folder / WEIGHTS_FILE)
-    with pytest.raises(CheckpointError, match="Missing key"):
+    with pytest.raises(CheckpointError, match=r"missing: .*unknown: linear\.weight"):
         VideoVAE.from_pretrained(folder)
 
 
 def test_weights_of_another_width_are_refused(folder: Path):
     config = json.loads((folder / CONFIG_FILE).read_text())
     (folder / CONFIG_FILE).write_text(json.dumps(config | {"base_dim": 8}))
-    with pytest.raises(CheckpointError, match="size mismatch"):
+    with pytest.raises(CheckpointError, match="wrong shape"):
         VideoVAE.from_pretrained(folder)
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
-    [("{", "JSON"), ("[]", "_class_name"), ('{"_class_name": "AutoencoderKL"}', "AutoencoderKLWan")],
+    [
+        ("{", "JSON"),
+        ("[]", "table of names"),
+        ("{}", "_class_name"),
+        ('{"_class_name": "AutoencoderKL"}', "AutoencoderKLWan"),
+    ],
 )
 def test_foreign_configurations_are_refused(folder: Path, text: str, complaint: str):
     (folder / CONFIG_FILE).write_text(text)

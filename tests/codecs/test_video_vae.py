@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from foreact.codecs.pixels import pixels_from_uint8
+from foreact.codecs.pixels import pixels_from_frames
 from foreact.codecs.video_vae import VideoVAE
 from foreact.errors import ConfigurationError, InputError
 
@@ -142,7 +142,7 @@ def test_published_layouts_are_reproduced(layout: str):
     trace = load_file(GOLDEN / layout / "trace.safetensors")
     cameras = json.loads((GOLDEN / layout / "trace.json").read_text())["cameras"]
     assert (published.spatial_factor, published.temporal_factor, published.num_channels) == (16, 4, 48)
-    latents = [published.encode(pixels_from_uint8(trace[f"frames.init.{camera}"])) for camera in cameras]
+    latents = [published.encode(pixels_from_frames(trace[f"frames.init.{camera}"])) for camera in cameras]
     if layout == "side_by_side":
         picture = torch.cat(latents, dim=-1)
     else:
@@ -156,7 +156,7 @@ def test_later_golden_chunks_streamed_equal_the_whole_episode(layout: str):
     published = VideoVAE.from_pretrained(GOLDEN / layout / "vae")
     trace = load_file(GOLDEN / layout / "trace.safetensors")
     camera = "observation.images.cam1"
-    chunks = [pixels_from_uint8(trace[f"frames.{name}.{camera}"]) for name in ("init", "chunk0", "chunk1", "chunk2")]
+    chunks = [pixels_from_frames(trace[f"frames.{name}.{camera}"]) for name in ("init", "chunk0", "chunk1", "chunk2")]
     stream = published.start_stream()
     streamed = torch.cat([stream.encode(chunk) for chunk in chunks], dim=2)
     with torch.no_grad():

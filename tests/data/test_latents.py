@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from foreact.codecs.pixels import pixels_from_uint8
+from foreact.codecs.pixels import pixels_from_frames
 from foreact.codecs.video_vae import VideoVAE
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import CAMERA_PREFIX, LatentCache, check_dataset, encode_episode, fingerprint
@@ -30,7 +30,7 @@ def test_latents_are_those_of_the_cameras_frames_laid_side_by_side(tiny, dataset
     for place, camera in enumerate(embodiment.cameras):
         clip = dataset.episode(1).frames(CAMERA_PREFIX + camera, rows)
         resized = dict(embodiment.layout.pictures({c: clip for c in embodiment.cameras}))[camera]
-        alone = vae.encode(pixels_from_uint8(resized))[0]
+        alone = vae.encode(pixels_from_frames(resized))[0]
         torch.testing.assert_close(latents[..., 2 * place : 2 * place + 2], alone)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from foreact.embodiments.cameras import CameraLayout
+from foreact.embodiments.resizing import interpolate_frames
 from foreact.errors import ConfigurationError, InputError, UnknownNameError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -48,6 +50,16 @@ def test_pictures_are_resized_and_other_cameras_ignored():
         "right": (16, 24),
     }
     np.testing.assert_array_equal(pictures["left"][0, 0, 0], np.rint(large["left"][0, :4, :4].mean(axis=(0, 1))))
+
+
+def test_bilinear_pictures_are_not_rounded():
+    layout = dataclasses.replace(TEE, resampling="bilinear")
+    given_images = images(TEE, size=(32, 48))
+    pictures = dict(layout.pictures(given_images))
+    assert pictures["head"] is given_images["head"]
+    assert {p.dtype for name, p in pictures.items() if name != "head"} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(pictures["left"], interpolate_frames(given_images["left"], 16, 24))
+    assert np.abs(pictures["left"] - TEE.pictures(given_images)[1][1]).max() > 0
 
 
 def test_uncompose_is_the_inverse_of_pictures():
@@ -191,7 +203,11 @@ def test_impossible_layouts(change, message):
 
 
 def test_json_round_trip_and_unknown_keys():
-    assert CameraLayout.from_dict(json.loads(json.dumps(TEE.to_dict()))) == TEE
+    for layout in (TEE, dataclasses.replace(TEE, resampling="bilinear")):
+        assert CameraLayout.from_dict(json.loads(json.dumps(layout.to_dict()))) == layout
+    assert list(TEE.to_dict()) == ["kind", "cameras", "height", "width"]
+    with pytest.raises(ConfigurationError, match=r"resampling of camera layout.*antialiased, bilinear"):
+        CameraLayout.from_dict({**TEE.to_dict(), "resampling": "nearest"})
     with pytest.raises(UnknownNameError, match="setting of camera layout"):
         CameraLayout.from_dict({**TEE.to_dict(), "depth": 3})
     with pytest.raises(ConfigurationError, match=r"kind of camera layout.*side_by_side, t_shape"):

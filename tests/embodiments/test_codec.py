@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from safetensors.numpy import load_file
 
-from foreact.embodiments import ActionCodec, QuantileNormalizer, load_embodiment
+from foreact.embodiments import ActionCodec, Dof, QuantileNormalizer, load_embodiment
 from foreact.errors import ConfigurationError, InputError, UnknownNameError
 
 
@@ -16,6 +19,7 @@ def make_codec(name: str) -> ActionCodec:
     return ActionCodec.fit(embodiment, embodiment.to_universal(actions))
 
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 CODECS = {name: make_codec(name) for name in ("aloha", "libero_panda")}
 
 
@@ -46,6 +50,23 @@ def test_model_actions_need_not_be_rotations():
     codec = CODECS["libero_panda"]
     decoded = codec.decode(np.random.default_rng(0).normal(size=(100, 30)).astype(np.float32))
     assert np.isfinite(decoded).all()
+
+
+@pytest.mark.parametrize("setting", ["side_by_side", "t_shape"])
+def test_raw_channels_are_the_published_programs(setting):
+    """Its first fed-back actions are model zeros in the robot's units, entries in the order of the used channels."""
+    told = json.loads((GOLDEN / setting / "trace.json").read_text())
+    fed_back = load_file(GOLDEN / setting / "trace.safetensors")["chunk0.state_fed_back"]
+    channels = tuple(told["used_action_channels"])
+    dofs = tuple(Dof(name=str(channel)) for channel in channels)
+    robot = replace(load_embodiment("libero_published"), dofs=dofs, channels=channels, state_names=())
+    normalizer = QuantileNormalizer.from_dict(
+        {"q01": told["q01"], "q99": told["q99"], "mask": robot.channel_mask, "epsilon": 1e-6}
+    )
+    codec = ActionCodec(embodiment=robot, normalizer=normalizer)
+    first = fed_back[:, 0].T
+    np.testing.assert_allclose(codec.decode(np.zeros((len(first), 30))), first, atol=1e-6)
+    np.testing.assert_allclose(codec.encode(first), 0, atol=1e-5)
 
 
 def test_the_first_pose_reaches_relative_arms():

@@ -13,6 +13,8 @@ from foreact.errors import ConfigurationError, InputError, UnknownNameError
 
 ALOHA = load_embodiment("aloha")
 PANDA = load_embodiment("libero_panda")
+LIBERO = load_embodiment("libero_published")
+ROBOTWIN = load_embodiment("robotwin_aloha")
 
 
 def robot(*arms: Arm, num_dofs: int, **changes) -> Embodiment:
@@ -45,7 +47,7 @@ def pose_actions(num: int, seed: int = 0) -> np.ndarray:
 
 
 def test_the_shipped_robots_are_found_by_name_and_by_path(tmp_path):
-    assert embodiment_names() == ("aloha", "libero_panda")
+    assert embodiment_names() == ("aloha", "libero_panda", "libero_published", "robotwin_aloha")
     path = tmp_path / "mine.toml"
     path.write_text(
         """
@@ -86,7 +88,87 @@ def test_libero_panda():
     np.testing.assert_array_equal(PANDA.hold_action(state), [0, 0, 0, 0, 0, 0, -1.0])
 
 
-@pytest.mark.parametrize("name", ["aloha", "libero_panda"])
+def test_libero_as_published():
+    """The released configuration: seven raw numbers in channels 0 to 6, bilinear, four actions a latent frame."""
+    assert np.flatnonzero(LIBERO.channel_mask).tolist() == list(range(7))
+    assert not LIBERO.needs_initial_pose and np.isinf(LIBERO.limits).all()
+    assert LIBERO.timing.actions_per_latent_frame == LIBERO.timing.latent_frames_per_chunk == 4
+    assert (LIBERO.layout.canvas_shape(16), LIBERO.layout.resampling) == ((8, 16), "bilinear")
+    actions = np.random.default_rng(0).normal(size=(3, 7))
+    np.testing.assert_array_equal(LIBERO.to_universal(actions)[:, :7], actions)
+
+
+def hamilton(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """The product of two quaternions (x, y, z, w), from the definition."""
+    vector = p[3] * q[:3] + q[3] * p[:3] + np.cross(p[:3], q[:3])
+    return np.array([*vector, p[3] * q[3] - p[:3] @ q[:3]])
+
+
+def test_robotwin_as_published():
+    """The released client: the first position is added, the first rotation multiplied from the left."""
+    assert np.flatnonzero(ROBOTWIN.channel_mask).tolist() == [*range(14), 28, 29]
+    assert (ROBOTWIN.timing.actions_per_latent_frame, ROBOTWIN.timing.latent_frames_per_chunk) == (16, 2)
+    assert (ROBOTWIN.layout.canvas_shape(16), ROBOTWIN.layout.resampling) == ((24, 20), "bilinear")
+    rng = np.random.default_rng(0)
+    universal, first = rng.normal(size=(1, 30)), rng.normal(size=16)
+    for start in (3, 11):
+        first[start : start + 4] /= np.linalg.norm(first[start : start + 4])
+    np.testing.assert_array_equal(ROBOTWIN.hold_action(np.abs(first).clip(0, 1)), np.abs(first).clip(0, 1))
+    action = ROBOTWIN.from_universal(universal, first)[0]
+    for arm, gripper in ((0, 28), (1, 29)):
+        own, told, pose = action[8 * arm :], universal[0, 7 * arm :], first[8 * arm :]
+        np.testing.assert_allclose(own[:3], told[:3] + pose[:3])
+        rotation = hamilton(pose[3:7], told[3:7])
+        np.testing.assert_allclose(own[3:7], rotation / np.linalg.norm(rotation))
+        assert own[7] == pytest.approx(universal[0, gripper])
+
+
+def raw_robot(channels: tuple[int, ...], num_dofs: int | None = None, **changes) -> Embodiment:
+    return robot(num_dofs=len(channels) if num_dofs is None else num_dofs, channels=channels, **changes)
+
+
+@settings(deadline=None, max_examples=60)
+@given(channels=st.permutations(range(30)), count=st.integers(1, 30), data=st.data())
+def test_raw_numbers_go_into_their_channels_and_come_back_exactly(channels, count, data):
+    embodiment = raw_robot(tuple(channels[:count]))
+    numbers = st.floats(-1e6, 1e6)
+    actions = data.draw(arrays(np.float64, (data.draw(st.integers(0, 3)), count), elements=numbers))
+    universal = embodiment.to_universal(actions)
+    assert sorted(channels[:count]) == np.flatnonzero(embodiment.channel_mask).tolist()
+    assert not universal[:, ~embodiment.channel_mask].any()
+    for entry, channel in enumerate(channels[:count]):
+        np.testing.assert_array_equal(universal[:, channel], actions[:, entry])
+    np.testing.assert_array_equal(embodiment.from_universal(universal), actions)
+
+
+@pytest.mark.parametrize(
+    ("channels", "num_dofs", "got"),
+    [((0, 0), 2, r"\[0, 0\]"), ((0, 30), 2, r"\[0, 30\]"), ((-1,), 1, r"\[-1\]"), ((0, 1), 3, r"\[0, 1\]")],
+)
+def test_channels_that_do_not_fit_the_robot(channels, num_dofs, got):
+    with pytest.raises(ConfigurationError, match=f"channels of 'robot'; got: {got}; allowed: {num_dofs} different"):
+        raw_robot(channels, num_dofs)
+
+
+def test_a_robot_has_arms_or_channels():
+    with pytest.raises(ConfigurationError, match="either arms or channels"):
+        dataclasses.replace(ALOHA, channels=tuple(range(14)))
+    with pytest.raises(ConfigurationError, match=r"entries of the arms of 'robot'; got: \[\]"):
+        robot(num_dofs=2)
+
+
+def test_nobody_knows_how_raw_numbers_hold_a_robot_still():
+    with pytest.raises(ConfigurationError, match=r"stay where you are.*first_frame = \"chunk\""):
+        LIBERO.hold_action(np.zeros(8))
+
+
+def test_saved_text_names_only_what_differs_from_arms_and_antialiasing():
+    """Checkpoints, training states and caches from before these settings existed stay equal to new ones."""
+    assert "channels" not in ALOHA.to_dict() and "resampling" not in ALOHA.to_dict()["layout"]
+    assert LIBERO.to_dict()["channels"] == list(range(7)) and LIBERO.to_dict()["layout"]["resampling"] == "bilinear"
+
+
+@pytest.mark.parametrize("name", ["aloha", "libero_panda", "libero_published"])
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_round_trip_of_the_shipped_robots(name, data):
@@ -175,7 +257,7 @@ def test_masks_and_limits_cannot_be_changed_by_accident():
             array[0] = True
 
 
-@pytest.mark.parametrize("embodiment", [ALOHA, PANDA, pose_robot("relative")], ids=lambda e: e.name)
+@pytest.mark.parametrize("embodiment", [ALOHA, PANDA, LIBERO, ROBOTWIN, pose_robot("relative")], ids=lambda e: e.name)
 def test_json_round_trip(embodiment):
     assert Embodiment.from_dict(json.loads(json.dumps(embodiment.to_dict()))) == embodiment
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foreact.errors import CheckpointError, ConfigurationError
+from foreact.policy import checkpoint
 from foreact.policy.checkpoint import load, load_policy, save_policy, with_settings
+from foreact.policy.placement import offload_layers
 from foreact.policy.policy import Policy
 
 STATE = np.array([0.1, -0.2, 0.5], np.float32)
+SHARED = dict(backbone="shared", action_width=24, action_ffn_dim=32, action_embedding="linear")
 
 
 def rolled_out(policy: Policy, tiny) -> list[np.ndarray]:
@@ -45,7 +49,7 @@ def test_round_trip_acts_the_same(tiny, one_thread, saved: Path) -> None:
 def test_files_are_plain(saved: Path) -> None:
     names = {str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()}
     vae = {"vae/config.json", "vae/diffusion_pytorch_model.safetensors"}
-    assert names == {"config.json", "model.safetensors"} | vae
+    assert names == {"config.json", "model.safetensors", "README.md"} | vae
     assert json.loads((saved / "config.json").read_text())["provenance"] == {
         "steps": 7,
         "recipe": {"a": [1, 2]},
@@ -61,7 +65,7 @@ def test_settings_can_be_changed_and_are_checked(tiny) -> None:
 
 @pytest.mark.parametrize("name", ["nonsense", "no/such/folder"])
 def test_unknown_policies_list_the_known(name: str) -> None:
-    with pytest.raises(CheckpointError, match=r"a folder, or one of: (none ship|.*\w)") as caught:
+    with pytest.raises(CheckpointError, match=r"a folder, \"owner/name\" on the hub, or one of: .*tiny") as caught:
         load(name)
     assert name in str(caught.value)
 
@@ -69,7 +73,8 @@ def test_unknown_policies_list_the_known(name: str) -> None:
 def test_shipped_names_are_listed(monkeypatch, tmp_path: Path, saved: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     saved.rename(tmp_path / "checkpoints/small")
-    monkeypatch.setattr("foreact.policy.checkpoint.files", lambda package: tmp_path)
+    for module in ("checkpoint", "hub"):
+        monkeypatch.setattr(f"foreact.policy.{module}.files", lambda package: tmp_path)
     monkeypatch.chdir(tmp_path)
     assert load("small").config.window == 5
     with pytest.raises(CheckpointError, match="small"):
@@ -131,7 +136,7 @@ def test_truncated_weights_are_refused(saved: Path, name: str, size: int) -> Non
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "vae/config.json"])
 def test_missing_files_are_refused(saved: Path, name: str) -> None:
     (saved / name).unlink()
-    with pytest.raises(CheckpointError, match="no file"):
+    with pytest.raises(CheckpointError, match=Path(name).name):
         load_policy(saved)
 
 
@@ -163,3 +168,154 @@ def test_a_full_disk_leaves_a_whole_policy(tiny, saved: Path, monkeypatch, faili
     monkeypatch.undo()
     assert {path for path in saved.rglob("*") if path.is_file()} == set(before)
     assert load_policy(saved).actions_per_chunk == 8
+
+
+@pytest.mark.parametrize("sizes", [{}, SHARED], ids=["a stream each", "shared backbone"])
+def test_a_large_network_is_saved_in_shards(tiny, one_thread, monkeypatch, tmp_path: Path, sizes: dict) -> None:
+    policy = tiny.policy(networks=tiny.networks(**sizes))
+    monkeypatch.setattr(checkpoint, "MAX_SHARD_BYTES", 20_000)
+    policy.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+    shards = {path.name for path in tmp_path.glob("model-*.safetensors")}
+    assert len(shards) > 2 and set(index["weight_map"].values()) == shards
+    assert not (tmp_path / "model.safetensors").exists()
+    again = load(tmp_path)
+    for mine, oracle in zip(rolled_out(again, tiny), rolled_out(policy, tiny), strict=True):
+        assert np.array_equal(mine, oracle)
+
+
+def test_saving_again_replaces_what_stood_there(tiny, monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(checkpoint, "MAX_SHARD_BYTES", 20_000)
+    tiny.policy().save_pretrained(tmp_path)
+    monkeypatch.undo()
+    other = tiny.policy(networks=tiny.networks(seed=4, num_layers=1), window=3)
+    other.save_pretrained(tmp_path, provenance={"steps": 9})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors", "vae"]
+    again = load(tmp_path)
+    assert again.digest() == other.digest() and again.config.window == 3
+
+
+def test_a_policy_can_be_saved_onto_itself(tiny, one_thread, saved: Path) -> None:
+    before = rolled_out(load(saved), tiny)
+    policy = load(saved)
+    policy.save_pretrained(saved)
+    for after in (rolled_out(policy, tiny), rolled_out(load(saved), tiny)):
+        assert all(np.array_equal(*pair) for pair in zip(after, before, strict=True))
+
+
+@pytest.mark.parametrize("dtype", ["stored", "bfloat16"])
+def test_a_saved_policy_loads_at_the_precision_it_is_asked_for(tiny, one_thread, saved: Path, tmp_path: Path, dtype):
+    policy = load(saved, dtype=dtype)
+    policy.save_pretrained(tmp_path / "again")
+    again = load(tmp_path / "again", dtype=dtype)
+    assert {parameter.dtype for parameter in again.networks.model.parameters()} == {
+        torch.float32 if dtype == "stored" else torch.bfloat16
+    }
+    for mine, oracle in zip(rolled_out(again, tiny), rolled_out(policy, tiny), strict=True):
+        assert np.array_equal(mine, oracle)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_published_weights_come_back_in_our_own_format(published, copied: Path, tmp_path: Path) -> None:
+    """All that is needed comes along, so the published folder may go."""
+    policy = published.load(copied)
+    saved = tmp_path / "saved"
+    policy.save_pretrained(saved)
+    oracle = [published.roll_out(policy, seed=seed) for seed in (0, 1)]
+    shutil.rmtree(copied)
+    assert {path.name for path in saved.iterdir()} == {
+        *("README.md", "config.json", "model.safetensors", "text_encoder", "tokenizer", "vae")
+    }
+    again = load(saved)
+    assert (again.config, again.codec, again.digest()) == (policy.config, policy.codec, policy.digest())
+    for seed in (1, 0):
+        for mine, theirs in zip(published.roll_out(again, seed=seed), oracle[seed], strict=True):
+            assert np.array_equal(mine, theirs)
+    again.save_pretrained(tmp_path / "again")
+    assert load(tmp_path / "again").digest() == policy.digest()
+
+
+def test_a_text_encoder_is_linked_and_copied_where_it_cannot_be(published, copied: Path, tmp_path, monkeypatch) -> None:
+    policy, name = published.load(copied), "text_encoder/model.safetensors"
+    policy.save_pretrained(tmp_path / "linked")
+    assert (tmp_path / "linked" / name).samefile(copied / name)
+
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    policy.save_pretrained(tmp_path / "copied")
+    assert not (tmp_path / "copied" / name).samefile(copied / name)
+    assert (tmp_path / "copied" / name).read_bytes() == (copied / name).read_bytes()
+
+
+def test_another_text_encoder_replaces_the_one_that_stood_there(published, copied: Path, tmp_path: Path) -> None:
+    saved, name = tmp_path / "saved", "text_encoder/model.safetensors"
+    published.load().save_pretrained(saved)
+    (saved / "text_encoder/model.safetensors.index.json").write_text("{}")
+    weights = load_file(copied / name)
+    save_file({key: value * 1.5 for key, value in weights.items()}, copied / name, metadata={"format": "pt"})
+    other = published.load(copied)
+    other.save_pretrained(saved)
+    told = [policy.networks.text_encoder.encode(["push"]).tokens for policy in (load(saved), other, published.load())]
+    assert torch.equal(told[0], told[1]) and not torch.equal(told[0], told[2])
+    assert {path.name for path in (saved / "text_encoder").iterdir()} == {"config.json", "model.safetensors"}
+    original = published.source / name
+    assert load_file(original)["shared.weight"].equal(weights["shared.weight"]), "a link is replaced, not written to"
+
+
+def test_a_text_encoder_that_is_gone_cannot_be_saved(published, copied: Path, tmp_path: Path) -> None:
+    policy = published.load(copied)
+    shutil.rmtree(copied)
+    with pytest.raises(CheckpointError, match=f"no folder {copied}/text_encoder.*load the policy anew"):
+        policy.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+
+
+def test_published_weights_are_not_mixed_with_ours(published, copied: Path) -> None:
+    before = sorted(copied.rglob("*"))
+    with pytest.raises(CheckpointError, match=f"{copied}.*choose another folder"):
+        published.load(copied).save_pretrained(copied)
+    assert sorted(copied.rglob("*")) == before
+
+
+def test_a_text_encoder_that_did_not_come_along_is_named(published, tmp_path: Path) -> None:
+    published.load().save_pretrained(tmp_path)
+    shutil.rmtree(tmp_path / "text_encoder")
+    with pytest.raises(CheckpointError, match="text_encoder"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_eight_bits_are_loaded_and_not_saved(saved: Path, tmp_path: Path, kind) -> None:
+    pytest.importorskip("torchao")
+    policy = load(saved, quantize=kind)
+    with pytest.raises(CheckpointError, match="held in 8 bits or offloaded; load it without quantize and offload"):
+        policy.save_pretrained(tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_offloaded_layers_are_not_saved(saved: Path, tmp_path: Path) -> None:
+    pytest.importorskip("accelerate")
+    policy = load(saved)
+    offload_layers(policy.networks.model, "cpu")
+    with pytest.raises(CheckpointError, match="held in 8 bits or offloaded"):
+        policy.save_pretrained(tmp_path / "again")
+
+
+@pytest.mark.parametrize("options", [{"device": "abacus"}, {"offload": True}])
+def test_options_that_cannot_be_are_refused(saved: Path, options: dict) -> None:
+    with pytest.raises(ConfigurationError):
+        load(saved, **options)
+
+
+def test_too_little_memory_for_a_saved_policy(saved: Path, monkeypatch) -> None:
+    monkeypatch.setattr("foreact.policy.placement.free_bytes", lambda device: 10.0)
+    with pytest.raises(CheckpointError, match=f"memory for the policy in {saved} on cpu"):
+        load(saved)
+
+
+def test_wan_itself_is_no_policy_and_is_not_fetched(monkeypatch) -> None:
+    monkeypatch.setattr("foreact.policy.checkpoint.resolve", lambda *_, **__: pytest.fail("it was fetched"))
+    with pytest.raises(CheckpointError, match="foreact init --preset wan5b"):
+        load("Wan-AI/Wan2.2-TI2V-5B-Diffusers")

@@ -14,15 +14,19 @@ from foreact.codecs.text import HashedWordEncoder
 from foreact.data.batch import TrainingSequence
 from foreact.errors import ConfigurationError
 from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
+from foreact.recipes import get_recipe
 from foreact.training.corruption import CorruptedBatch, CorruptedStream
 from foreact.training.loss import network_inputs
-from foreact.transformer.attention import ChunkedAttention, JointAttention, MaskedAttention
+from foreact.transformer.attention import CachedAttention, ChunkedAttention, JointAttention, MaskedAttention
 from foreact.transformer.masks import ChunkLayout
-from foreact.transformer.model import WorldActionModel
-from foreact.transformer.tokens import unpatchify
+from foreact.transformer.model import TransformerConfig, WorldActionModel
+from foreact.transformer.tokens import StreamInput, patchify, unpatchify
 
-TEXT = HashedWordEncoder(dim=8)
 WORDS = "push the cube"
+
+
+def text_encoder(model: WorldActionModel) -> HashedWordEncoder:
+    return HashedWordEncoder(dim=model.config.text_dim)
 
 
 @dataclass
@@ -59,7 +63,8 @@ def predictor_of(model: WorldActionModel, **settings) -> Predictor:
 
 
 def started(predictor: Predictor, sequence: TrainingSequence, *, seed: int = 0) -> Rollout:
-    rollout = predictor.start(TEXT.encode([WORDS]), TEXT.encode([""]), seed=seed)
+    encode = text_encoder(predictor.model).encode
+    rollout = predictor.start(encode([WORDS]), encode([""]), seed=seed)
     predictor.append_observed(rollout, sequence.latents[:, :1], sequence.executed[:1])
     return rollout
 
@@ -107,22 +112,25 @@ def teacher_forced(
         ),
         text_dropped=torch.zeros(1, dtype=torch.bool),
     )
-    text = TEXT.encode([WORDS])
+    text = text_encoder(model).encode([WORDS])
     inputs = network_inputs(model, corrupted, layout)
     velocities = model(*inputs, model.read_text(text.tokens, text.lengths), attention)
     return velocities[0][:, noisy] if layout.imagines else None, velocities[1][:, noisy]
 
 
+SHARED = dict(backbone="shared", action_width=24, action_ffn_dim=32, action_embedding="linear")
 CASES = {
     "everything in the window": dict(chunk=3, window=64),
     "window wraps": dict(chunk=2, window=4),
     "chunk does not divide the window": dict(chunk=2, window=5),
     "chunk longer than the window": dict(chunk=3, window=2),
     "single frames": dict(chunk=1, window=3),
-    "factorized actions": dict(chunk=2, window=3, action_projection="factorized"),
+    "factorized actions": dict(chunk=2, window=3, sizes={"action_projection": "factorized"}),
     "reactive": dict(chunk=2, window=5, imagines=False),
     "imagined to the end": dict(chunk=2, window=5, s_stop=1.0),
     "not imagined at all": dict(chunk=2, window=5, s_stop=0.0, video_steps=0),
+    "one backbone for both streams": dict(chunk=2, window=5, sizes=SHARED),
+    "padding of the instruction is read": dict(chunk=2, window=5, sizes={"text_length": 40}),
 }
 
 
@@ -130,12 +138,46 @@ CASES = {
 @torch.no_grad()
 def test_rollout_equals_one_teacher_forced_forward(tiny, case: dict) -> None:
     case = dict(case)
-    chunk_size, window = case.pop("chunk"), case.pop("window")
-    sizes = {name: case.pop(name) for name in ("action_projection",) if name in case}
-    model = tiny.model(**sizes)
-    predictor = predictor_of(model, latent_frames_per_chunk=chunk_size, window=window, **case)
-    config, num_chunks = predictor.config, 7 if chunk_size < 3 else 4
-    sequence = tiny.sequence(1 + num_chunks * chunk_size)
+    chunk_size, sizes = case.pop("chunk"), case.pop("sizes", {})
+    predictor = predictor_of(tiny.model(**sizes), latent_frames_per_chunk=chunk_size, **case)
+    check_rollout(predictor, tiny.sequence(1 + chunk_size * (7 if chunk_size < 3 else 4)))
+
+
+def full_width_sequence(sizes: TransformerConfig, num_frames: int) -> TrainingSequence:
+    generator = torch.Generator().manual_seed(0)
+    actions = torch.randn(num_frames, sizes.actions_per_latent_frame, sizes.action_channels, generator=generator)
+    return TrainingSequence(
+        latents=torch.randn(sizes.latent_channels, num_frames, *sizes.canvas, generator=generator),
+        actions=actions,
+        executed=actions,
+        action_valid=torch.ones(actions.shape[:2], dtype=torch.bool),
+        frame_valid=torch.ones(num_frames, dtype=torch.bool),
+        instruction=WORDS,
+    )
+
+
+@pytest.mark.parametrize("preset", ["wan5b", "wan5b-shared"])
+@torch.no_grad()
+def test_layers_of_full_width_roll_out_as_they_are_taught(preset: str) -> None:
+    """Two of the thirty layers, the real widths, in float32: two chunks in closed loop."""
+    sizes = replace(get_recipe(preset).transformer, num_layers=2, canvas=(4, 4))
+    with torch.device("meta"):
+        model = WorldActionModel(sizes)
+    model.to_empty(device="cpu").eval()
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in model.named_parameters():
+        small = parameter.shape[-1] ** -0.5 if parameter.ndim > 1 else 0.1
+        base = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+        parameter.uniform_(-small, small, generator=generator).add_(base)
+    predictor = predictor_of(model, latent_frames_per_chunk=2, window=3, video_steps=1, action_steps=1)
+    check_rollout(predictor, full_width_sequence(sizes, 5))
+
+
+def check_rollout(predictor: Predictor, sequence: TrainingSequence) -> None:
+    """Every pass that a closed loop over the sequence makes has the velocities of the teacher-forced forward."""
+    model, config = predictor.model, predictor.config
+    chunk_size, window = config.latent_frames_per_chunk, config.window
+    num_chunks = (sequence.num_frames - 1) // chunk_size
     layout = ChunkLayout(
         num_frames=sequence.num_frames,
         frames_per_chunk=chunk_size,
@@ -279,7 +321,9 @@ def test_the_seed_decides_and_the_instruction_counts(tiny, one_thread) -> None:
     assert torch.equal(predictions[0].actions, predictions[1].actions)
     assert torch.equal(predictions[0].latents, predictions[1].latents)
     assert not torch.allclose(predictions[0].actions, predictions[2].actions)
-    other = predictor.start(TEXT.encode(["stop"]), TEXT.encode([""]), seed=1)
+    other = predictor.start(
+        text_encoder(predictor.model).encode(["stop"]), text_encoder(predictor.model).encode([""]), seed=1
+    )
     predictor.append_observed(other, sequence.latents, sequence.executed)
     assert not torch.allclose(predictor.predict(other).latents, predictions[0].latents)
 
@@ -317,7 +361,7 @@ def test_guidance_leads_away_from_the_empty_instruction(tiny, stream: str) -> No
     plain = predictor_of(model, **settings)
     if stream == "video":
         for row, words in enumerate((WORDS, "")):
-            alone = plain.start(TEXT.encode([words]), TEXT.encode([""]), seed=0)
+            alone = plain.start(text_encoder(model).encode([words]), text_encoder(model).encode([""]), seed=0)
             plain.append_observed(alone, sequence.latents[:, :1], sequence.executed[:1])
             append(plain, alone, sequence, slice(1, 3))
             listener = Listener(model)
@@ -363,3 +407,95 @@ def test_impossible_settings_are_refused(change: dict) -> None:
 def test_a_reactive_policy_needs_no_video_steps() -> None:
     config = InferenceConfig(imagines=False, video_steps=0)
     assert replace(config, video_steps=5).rows == 1
+
+
+@torch.no_grad()
+def test_the_first_frame_at_the_head_of_the_first_chunk(tiny) -> None:
+    """It is held as observed, at flow time 1, in every pass; the chunk is one frame shorter; then both are appended."""
+    model = tiny.model()
+    predictor = predictor_of(model, latent_frames_per_chunk=3, window=8, first_frame="chunk", video_guidance=2.0)
+    sequence = tiny.sequence(6)
+    rollout = started(predictor, sequence)
+    assert (rollout.next_frame, rollout.num_observed, rollout.num_frames_at_head) == (0, 1, 1)
+    heard = []
+    handle = model.register_forward_hook(lambda module, given, out: heard.extend(x for x in given[:2] if x is not None))
+    first = predictor.predict(rollout)
+    handle.remove()
+    assert len(heard) == 5
+    known_frames = [patchify(sequence.latents[None, :, :1])] * 3 + [sequence.executed[None, :1]] * 2
+    for stream, known in zip(heard, known_frames, strict=True):
+        assert torch.equal(stream.values[:1, :1], known)
+        assert (stream.flow_time[:, 0] == 1).all() and (stream.flow_time[:, 1:] < 1).all()
+    assert first.latents.shape[1] == len(first.actions) == 2
+    append(predictor, rollout, sequence, slice(1, 3))
+    assert (rollout.next_frame, rollout.num_frames_at_head) == (3, 0)
+    second = predictor.predict(rollout)
+    assert second.latents.shape[1] == len(second.actions) == 3
+
+    plain = predictor_of(model, latent_frames_per_chunk=3, window=8, video_guidance=2.0)
+    encode = text_encoder(model).encode
+    whole = plain.start(encode([WORDS]), encode([""]), seed=0)
+    append(plain, whole, sequence, slice(0, 3))
+    for after in (rollout, whole):
+        after.generator.manual_seed(7)
+    torch.testing.assert_close(predictor.predict(rollout).actions, plain.predict(whole).actions)
+
+
+@pytest.mark.parametrize("guidance", [(1.0, 1.0), (3.0, 1.0), (1.0, 2.0)])
+@torch.no_grad()
+def test_a_schedule_cut_short_leaves_what_its_last_pass_saw(tiny, guidance: tuple[float, float]) -> None:
+    model = tiny.model()
+    settings = dict(latent_frames_per_chunk=2, video_guidance=guidance[0], action_guidance=guidance[1], s_stop=1.0)
+    predictor = predictor_of(model, video_steps=5, video_steps_executed=2, **settings)
+    whole = predictor_of(model, video_steps=5, **settings)
+    assert predictor.config.video_times == whole.config.video_times[:3]
+    sequence, passes = tiny.sequence(3), []
+    for each in (predictor, whole):
+        rollout = started(each, sequence)
+        listener = Listener(model)
+        each.predict(rollout)
+        passes.append(listener.close())
+    videos, actions = ([p for p in passes[0] if p.kind == kind] for kind in ("video", "action"))
+    assert [p.flow_time for p in videos] == pytest.approx(whole.config.video_times[:2])
+    for short, long in zip(videos, passes[1], strict=False):
+        torch.testing.assert_close(short.velocity[:1], long.velocity[:1])
+    # The actions read the second pass, whose input was half noise, not the finished video.
+    rollout = started(predictor, sequence)
+    last = replace(videos[-1], values=videos[-1].values[:1])
+    given = StreamInput(
+        values=last.values.expand(predictor.config.rows, -1, -1, -1),
+        flow_time=torch.full((predictor.config.rows, 1), last.flow_time),
+        rotary=model.video_rotary(torch.arange(1, 3)),
+    )
+    model(given, None, rollout.text, CachedAttention(rollout.cache))
+    rollout.cache.append_imagined(2 * model.config.video_tokens)
+    first = actions[0]
+    given = StreamInput(
+        values=first.values,
+        flow_time=torch.full((len(first.values), 1), first.flow_time),
+        rotary=model.action_rotary(torch.arange(1, 3)),
+    )
+    text = rollout.text if len(first.values) > 1 else rollout.conditional
+    _, velocity = model(None, given, text, CachedAttention(rollout.cache))
+    torch.testing.assert_close(velocity, first.velocity)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(first_frame="chunk", latent_frames_per_chunk=1),
+        dict(video_steps=5, video_steps_executed=0),
+        dict(video_steps=5, video_steps_executed=6),
+        dict(video_steps=5, video_steps_executed=2, s_stop=0.5),
+    ],
+)
+def test_settings_of_published_weights_are_checked(settings: dict) -> None:
+    with pytest.raises(ConfigurationError):
+        InferenceConfig(**settings)
+
+
+def test_unknown_places_of_the_first_frame_are_refused() -> None:
+    config = InferenceConfig()
+    object.__setattr__(config, "first_frame", "cache")  # past the type checker of the tests
+    with pytest.raises(ConfigurationError, match="history, chunk"):
+        config.__post_init__()

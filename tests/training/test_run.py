@@ -17,33 +17,7 @@ from foreact.training.optimization import OptimizationConfig
 from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress, Recipe, load_training_data, train
 from foreact.training.step import BatchConfig
 
-ROBOT = """
-name = "toy"
-description = "Two joints and a gripper."
-dofs = [{name = "shoulder"}, {name = "elbow"}, {name = "gripper"}]
-[[arms]]
-side = "left"
-space = "joint"
-representation = "absolute"
-entries = [0, 1]
-gripper = { entry = 2, open = 1.0, closed = 0.0 }
-[layout]
-kind = "side_by_side"
-cameras = ["top", "wrist"]
-height = 16
-width = 8
-[timing]
-camera_stride = 2
-vae_factor = 2
-latent_frames_per_chunk = 2
-"""
-
-
-@pytest.fixture(scope="module")
-def robot(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("robot") / "toy.toml"
-    path.write_text(ROBOT)
-    return str(path)
+ROBOT = str(Path(__file__).parent / "toy.toml")
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +28,9 @@ def dataset(tiny, tmp_path_factory) -> EpisodeDataset:
 
 
 @pytest.fixture(scope="module")
-def recipe(tiny, robot: str) -> Recipe:
+def recipe(tiny) -> Recipe:
     return Recipe(
-        embodiment=robot,
+        embodiment=ROBOT,
         text_dim=8,
         transformer=tiny.sizes(),
         corruption=CorruptionConfig(),

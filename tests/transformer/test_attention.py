@@ -3,7 +3,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foreact.transformer.attention import CachedAttention, ChunkedAttention, MaskedAttention, Projected
+from foreact.transformer.attention import (
+    BlockMaskedAttention,
+    CachedAttention,
+    ChunkedAttention,
+    MaskedAttention,
+    Projected,
+    training_attention,
+)
 from foreact.transformer.cache import KVCache
 from foreact.transformer.masks import ChunkLayout
 
@@ -51,6 +58,49 @@ def test_fast_path_equals_the_mask_forward_and_backward(layout: ChunkLayout, see
         torch.testing.assert_close(mine, oracle, atol=1e-5, rtol=1e-5)
     for mine, oracle in zip(*reversed(gradients), strict=True):
         torch.testing.assert_close(mine, oracle, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        ChunkLayout(num_frames=2, frames_per_chunk=1, window=1),
+        ChunkLayout(num_frames=10, frames_per_chunk=3, window=4),
+        ChunkLayout(num_frames=9, frames_per_chunk=2, window=20, imagines=False),
+    ],
+    ids=str,
+)
+@torch.no_grad()
+def test_block_mask_equals_the_dense_one(layout: ChunkLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its plain form here; on CUDA the same block mask goes into one compiled kernel."""
+    monkeypatch.setattr("torch.nn.attention.flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
+    streams = packed_streams(layout, seed=0)
+    for mine, oracle in zip(
+        BlockMaskedAttention(layout)(0, *streams), MaskedAttention(layout)(0, *streams), strict=True
+    ):
+        torch.testing.assert_close(mine, oracle, atol=1e-5, rtol=1e-5)
+
+
+def test_the_way_to_train_is_chosen_by_the_device() -> None:
+    layout = ChunkLayout(num_frames=3, frames_per_chunk=1, window=1)
+    assert isinstance(training_attention(layout, torch.device("cpu")), ChunkedAttention)
+    assert isinstance(training_attention(layout, torch.device("cuda")), BlockMaskedAttention)
+
+
+@pytest.mark.gpu
+def test_compiled_block_mask_equals_the_rectangles_forward_and_backward() -> None:
+    layout = ChunkLayout(num_frames=9, frames_per_chunk=3, window=4)
+    generator = torch.Generator("cuda").manual_seed(0)
+
+    def stream(num_frames: int, num_tokens: int) -> Projected:
+        shape = (2, num_frames, num_tokens, 4, 64)
+        parts = [torch.randn(shape, generator=generator, device="cuda").requires_grad_() for _ in range(3)]
+        return Projected(queries=parts[0], keys=parts[1], values=parts[2])
+
+    streams = stream(len(layout.video_frames), 24), stream(len(layout.action_frames), 16)
+    outs = [attention(layout)(0, *streams) for attention in (BlockMaskedAttention, ChunkedAttention)]
+    gradients = [torch.autograd.grad(sum(x.square().sum() for x in pair), leaves(*streams)) for pair in outs]
+    for mine, oracle in zip((*outs[0], *gradients[0]), (*outs[1], *gradients[1]), strict=True):
+        torch.testing.assert_close(mine, oracle, atol=2e-3, rtol=2e-3)
 
 
 def test_mask_is_applied_between_the_right_tokens() -> None:

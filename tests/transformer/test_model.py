@@ -2,108 +2,25 @@
 
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
-from einops import rearrange
 from torch import Tensor
 
 from foreact.errors import ConfigurationError
-from foreact.transformer.attention import CachedAttention, ChunkedAttention
-from foreact.transformer.cache import KVCache
+from foreact.shards import load_strictly
+from foreact.transformer.attention import ChunkedAttention
 from foreact.transformer.masks import ChunkLayout
-from foreact.transformer.model import TextContext, TransformerConfig, WorldActionModel
-from foreact.transformer.tokens import StreamInput, patchify, unpatchify
-
-WAN_NAMES = {
-    "condition_embedder.time_embedder.linear_1": "time_in",
-    "condition_embedder.time_embedder.linear_2": "time_out",
-    "condition_embedder.time_proj": "time_projection",
-    "condition_embedder.text_embedder.linear_1": "text_in",
-    "condition_embedder.text_embedder.linear_2": "text_out",
-    ".attn1.to_out.0": ".joint.to_out",
-    ".attn2.to_out.0": ".text.to_out",
-    ".attn1.": ".joint.",
-    ".attn2.": ".text.",
-    ".norm2": ".text_norm",
-    ".ffn.net.0.proj": ".ffn_in",
-    ".ffn.net.2": ".ffn_out",
-}
-
-
-def weights_from_wan(wan: WanTransformer3DModel) -> dict[str, Tensor]:
-    """Wan's weights under the names and in the feature order of our video stream."""
-    ours = {}
-    for name, value in wan.state_dict().items():
-        if name == "scale_shift_table":
-            ours["head_table"] = value[0]
-        elif name.endswith("scale_shift_table"):
-            ours[name.replace("scale_shift_table", "modulation_table")] = value[0]
-        elif name.startswith("patch_embedding"):
-            ours[name.replace("patch_embedding", "embed")] = value.flatten(1) if value.ndim > 1 else value
-        elif name.startswith("proj_out"):
-            # Wan's features run (row, column, channel), ours (channel, row, column).
-            reordered = rearrange(value, "(p q c) ... -> (c p q) ...", p=2, q=2)
-            ours[name.replace("proj_out", "head")] = reordered
-        else:
-            for theirs, mine in WAN_NAMES.items():
-                name = name.replace(theirs, mine)
-            ours[name] = value
-    return ours
-
-
-def random_wan(config: TransformerConfig) -> WanTransformer3DModel:
-    wan = WanTransformer3DModel(
-        patch_size=(1, 2, 2),
-        num_attention_heads=config.num_heads,
-        attention_head_dim=config.head_dim,
-        in_channels=config.latent_channels,
-        out_channels=config.latent_channels,
-        text_dim=config.text_dim,
-        freq_dim=config.frequency_dim,
-        ffn_dim=config.video_ffn_dim,
-        num_layers=config.num_layers,
-        cross_attn_norm=True,
-        eps=config.eps,
-    ).eval()
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for parameter in wan.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
-    return wan
-
-
-def video_velocity(model: WorldActionModel, latents: Tensor, flow_time: Tensor, text: TextContext) -> Tensor:
-    """One chunk of video with nothing before it: full attention."""
-    config = model.config
-    cache = KVCache(
-        num_layers=config.num_layers,
-        batch=len(latents),
-        num_heads=config.num_heads,
-        head_dim=config.head_dim,
-        window=1,
-        video_tokens=config.video_tokens,
-        action_tokens=config.actions_per_latent_frame,
-        scratch_frames=latents.shape[2],
-    )
-    rotary = model.video_rotary(torch.arange(latents.shape[2]))
-    given = StreamInput(values=patchify(latents), flow_time=flow_time, rotary=rotary)
-    velocity, _ = model(given, None, text, CachedAttention(cache))
-    return unpatchify(velocity, *config.canvas)
+from foreact.transformer.model import TransformerConfig, WorldActionModel
+from foreact.transformer.tokens import StreamInput
+from foreact.transformer.weight_names import from_wan
 
 
 @pytest.mark.parametrize("flow_times", [[0.0, 0.0, 0.0], [0.31, 0.31, 0.31], [0.1, 0.5, 1.0]])
 @torch.no_grad()
-def test_video_stream_is_wan(tiny, flow_times: list[float]) -> None:
+def test_video_stream_is_wan(tiny, oracle, flow_times: list[float]) -> None:
     config = tiny.sizes(canvas=(6, 4))
-    wan, model = random_wan(config), WorldActionModel(config).eval()
-    model.video.load_state_dict(weights_from_wan(wan), strict=True)
-    generator = torch.Generator().manual_seed(0)
-    latents = torch.randn(1, 4, 3, 6, 4, generator=generator)
-    text = torch.randn(1, 5, config.text_dim, generator=generator)
-    times = torch.tensor([flow_times])
-    ours = video_velocity(model, latents, times, model.read_text(text, torch.tensor([5])))
-    timestep = (1000 * (1 - times)).repeat_interleave(config.video_tokens, dim=1)
-    theirs = wan(latents, timestep=timestep, encoder_hidden_states=text, return_dict=False)[0]
-    torch.testing.assert_close(ours, -theirs, atol=1e-4, rtol=1e-4)
+    wan, model = oracle.random(config), WorldActionModel(config).eval()
+    ours = [pair for name, value in wan.state_dict().items() for pair in from_wan(name, value)]
+    load_strictly(model.video, ((name.removeprefix("video."), value) for name, value in ours), what="Wan")
+    oracle.assert_same_velocity(model, wan, flow_times)
 
 
 def teacher_forced(model: WorldActionModel, lengths: list[int], tokens: Tensor) -> list[Tensor]:
@@ -140,6 +57,34 @@ def test_padding_of_an_instruction_is_not_read(tiny) -> None:
 
 
 @torch.no_grad()
+def test_padding_that_is_read_is_read_as_often_as_it_is_there(tiny) -> None:
+    """One key with the logarithm of a count stands for all equal ones, in a batch of different lengths, too."""
+    counted, plain = tiny.model(text_length=12), tiny.model()
+    tokens = torch.randn(3, 12, 8, generator=torch.Generator().manual_seed(3))
+    lengths = [3, 12, 0]
+    for row, length in enumerate(lengths):
+        tokens[row, length:] = 0
+    ours, oracle = teacher_forced(counted, lengths, tokens), teacher_forced(plain, [12] * 3, tokens)
+    for mine, theirs in zip(ours, oracle, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+    keys = counted.read_text(tokens[:1], torch.tensor([3])).video[0].keys
+    assert keys.shape[2] == 4, "three words and one key for nine zeros"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(backbone="shared"),
+        dict(backbone="shared", action_width=24, action_ffn_dim=32),
+        dict(text_length=-1),
+    ],
+)
+def test_impossible_streams_are_refused(tiny, changes: dict) -> None:
+    with pytest.raises(ConfigurationError):
+        tiny.sizes(**changes)
+
+
+@torch.no_grad()
 def test_words_matter_and_the_empty_instruction_is_one_zero_token(tiny) -> None:
     model = tiny.model()
     tokens = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(3))
@@ -173,10 +118,10 @@ def test_flow_time_belongs_to_its_frame(tiny) -> None:
 
 
 @torch.no_grad()
-def test_an_absent_stream_has_no_velocity(tiny) -> None:
+def test_an_absent_stream_has_no_velocity(tiny, oracle) -> None:
     model = tiny.model()
     text = model.read_text(torch.zeros(1, 1, 8), torch.tensor([0]))
-    video = video_velocity(model, torch.randn(1, 4, 1, 4, 4), torch.tensor([[0.5]]), text)
+    video = oracle.video_velocity(model, torch.randn(1, 4, 1, 4, 4), torch.tensor([[0.5]]), text)
     assert video.shape == (1, 4, 1, 4, 4)
 
 
@@ -211,8 +156,16 @@ def test_impossible_sizes_are_refused(tiny, change: dict, named: str) -> None:
         tiny.sizes(**change)
 
 
-def test_unknown_projections_are_refused(tiny) -> None:
+@pytest.mark.parametrize(
+    ("setting", "allowed"),
+    [
+        ("action_projection", "direct, factorized"),
+        ("action_embedding", "mlp, linear"),
+        ("backbone", "separate, shared"),
+    ],
+)
+def test_unknown_kinds_are_refused(tiny, setting: str, allowed: str) -> None:
     config = tiny.sizes()
-    object.__setattr__(config, "action_projection", "shared")  # past the type checker of the tests
-    with pytest.raises(ConfigurationError, match="direct, factorized"):
+    object.__setattr__(config, setting, "other")  # past the type checker of the tests
+    with pytest.raises(ConfigurationError, match=allowed):
         config.__post_init__()

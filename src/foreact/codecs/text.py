@@ -1,6 +1,8 @@
 """Instructions as token embeddings: a weightless encoder for small policies, UMT5 for published ones."""
 
 import hashlib
+import html
+import json
 import string
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,13 +80,26 @@ class UMT5Encoder:
 
     @classmethod
     def from_pretrained(
-        cls, text_encoder_folder: Path | str, tokenizer_folder: Path | str, *, length: int = 512
+        cls,
+        text_encoder_folder: Path | str,
+        tokenizer_folder: Path | str,
+        *,
+        length: int = 512,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
     ) -> "UMT5Encoder":
         """The encoder stored in two folders of transformers' layout.
 
+        Args:
+            text_encoder_folder: `config.json` and safetensors; pickles are refused.
+            tokenizer_folder: `tokenizer.json` or `spiece.model`, and their configuration.
+            length: Tokens per instruction, padding included; what is longer is cut off.
+            dtype: Of weights and arithmetic; None: as stored.
+            device: Where it computes.
+
         Raises:
             ConfigurationError: The package `transformers` is not installed.
-            CheckpointError: A folder is missing or cannot be read.
+            CheckpointError: A folder is missing or cannot be read, or its weights are pickles.
         """
         try:
             from transformers import AutoTokenizer, UMT5EncoderModel  # pyright: ignore[reportMissingImports]
@@ -95,14 +110,37 @@ class UMT5Encoder:
         for folder in (text_encoder_folder, tokenizer_folder):
             if not Path(folder).is_dir():
                 raise CheckpointError("UMT5 text encoder", got=f"no folder {folder}", allowed="transformers' layout")
+        _refuse_pickles(Path(text_encoder_folder))
         try:
-            network = UMT5EncoderModel.from_pretrained(text_encoder_folder, local_files_only=True)
+            network: Any = UMT5EncoderModel.from_pretrained(
+                text_encoder_folder, dtype=dtype or "auto", use_safetensors=True, local_files_only=True
+            )
             tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
         except Exception as error:  # transformers raises whatever its readers raise
             raise CheckpointError(
                 "UMT5 text encoder", got=f"{text_encoder_folder}, {tokenizer_folder}: {error}"
             ) from error
-        return cls(network, tokenizer, length)
+        return cls(network.to(device), tokenizer, length)
+
+    @staticmethod
+    def read_dim(text_encoder_folder: Path | str) -> int:
+        """Width of a token, from `config.json` alone.
+
+        Raises:
+            CheckpointError: There is no such file, or it does not tell.
+        """
+        path = Path(text_encoder_folder) / "config.json"
+        try:
+            dim = json.loads(path.read_text())["d_model"]
+        except OSError as error:
+            raise CheckpointError(
+                f"text encoder's {path}", got=error.strerror, cure="fetch the folder again"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"text encoder's {path}", got=repr(error), allowed="JSON that has d_model") from error
+        if not isinstance(dim, int) or dim < 1:
+            raise CheckpointError(f"d_model in {path}", got=dim, allowed="a whole number, 1 or more")
+        return dim
 
     @property
     def dim(self) -> int:
@@ -111,9 +149,12 @@ class UMT5Encoder:
 
     @torch.no_grad()
     def encode(self, instructions: list[str]) -> TextEmbedding:
-        """Tokens [batch, length, dim]; the end mark counts as a token, so an empty instruction has one."""
+        """Tokens [batch, length, dim]; the end mark counts as a token, so an empty instruction has one.
+
+        HTML entities are resolved and white space collapsed first, as in training the published weights.
+        """
         batch = self._tokenizer(
-            instructions,
+            [" ".join(html.unescape(html.unescape(instruction)).split()) for instruction in instructions],
             padding="max_length",
             max_length=self._length,
             truncation=True,
@@ -125,6 +166,20 @@ class UMT5Encoder:
         ids, mask = batch.input_ids.to(device), batch.attention_mask.to(device)
         tokens = self._network(ids, mask).last_hidden_state.float()
         return TextEmbedding(tokens * mask.unsqueeze(-1), mask.sum(dim=1))
+
+
+def _refuse_pickles(folder: Path) -> None:
+    pickles = sorted(path.name for path in folder.glob("*.bin"))
+    if pickles and not any(folder.glob("*.safetensors")):
+        command = (
+            f"from transformers import UMT5EncoderModel as M; M.from_pretrained('{folder}').save_pretrained('OUT')"
+        )
+        raise CheckpointError(
+            f"weights of the UMT5 text encoder in {folder}",
+            got=f"pickles, which can run any code: {', '.join(pickles)}",
+            allowed="safetensors",
+            cure=f'if you trust them, convert them once: python -c "{command}"',
+        )
 
 
 def _words(instruction: str) -> list[str]:

@@ -69,13 +69,18 @@ class VideoVAE(nn.Module):
             )
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str, *, dtype: torch.dtype = torch.float32) -> "VideoVAE":
+    def from_pretrained(cls, folder: Path | str, *, dtype: torch.dtype | None = torch.float32) -> "VideoVAE":
         """The VAE stored in a folder of diffusers' layout, in evaluation mode.
+
+        Args:
+            folder: Holds `config.json` and the weights.
+            dtype: Of weights and arithmetic; None: as stored.
 
         Raises:
             CheckpointError: The folder or a file is missing, truncated, or of another class or shape.
         """
-        return cls(load_autoencoder(Path(folder))).to(dtype).eval()
+        vae = cls(load_autoencoder(Path(folder))).eval()
+        return vae if dtype is None else vae.to(dtype)
 
     def save(self, folder: Path | str) -> None:
         """Write `config.json` and `diffusion_pytorch_model.safetensors`; each appears whole or not at all."""

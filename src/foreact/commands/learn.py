@@ -49,11 +49,19 @@ def encode(recipe: Recipe, data: Iterable[Path], vae: Path, device: str, threads
     console.print("Latents are kept beside each dataset, under [bold]latents/[/].")
 
 
-def train(recipe: Recipe, data: Iterable[Path], vae: Path, out: Path, device: str, threads: int | None) -> None:
+def train(
+    recipe: Recipe,
+    data: Iterable[Path],
+    vae: Path,
+    out: Path,
+    initial: Path | None,
+    device: str,
+    threads: int | None,
+) -> None:
     """See `foreact.cli.train_command`."""
     chosen = use_device(device, threads)
     datasets = [EpisodeDataset(root) for root in data]
-    steps = train_policy(recipe, datasets, VideoVAE.from_pretrained(vae), out, device=chosen)
+    steps = train_policy(recipe, datasets, VideoVAE.from_pretrained(vae), out, initial=initial, device=chosen)
     with progress_bar() as bar:
         shown = bar.add_task("training", total=recipe.optimization.num_steps, figures="")
         for now in steps:

@@ -9,7 +9,7 @@ from foreact.errors import ConfigurationError
 console = Console(highlight=False)
 
 
-def progress_bar() -> Progress:
+def progress_bar(shown_on: Console = console) -> Progress:
     """Return a bar that shows what is done, of how much, figures, time gone and time left."""
     return Progress(
         TextColumn("{task.description}"),
@@ -19,7 +19,7 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TextColumn("left:"),
         TimeRemainingColumn(),
-        console=console,
+        console=shown_on,
     )
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from foreact.codecs.pixels import pixels_from_uint8
+from foreact.codecs.pixels import pixels_from_frames
 from foreact.codecs.video_vae import VideoVAE
 from foreact.codecs.weights import digest_weights
 from foreact.data.episodes import Episode, EpisodeDataset
@@ -133,5 +133,5 @@ def encode_episode(
     rows = np.minimum(timing.camera_rows(num_frames), episode.length - 1)
     images = {camera: episode.frames(CAMERA_PREFIX + camera, rows.tolist()) for camera in layout.cameras}
     device = next(vae.parameters()).device
-    encoded = [vae.encode(pixels_from_uint8(clip).to(device))[0] for _, clip in layout.pictures(images)]
+    encoded = [vae.encode(pixels_from_frames(clip).to(device))[0] for _, clip in layout.pictures(images)]
     return layout.assemble(encoded).float().cpu().contiguous()

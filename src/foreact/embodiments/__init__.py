@@ -8,6 +8,7 @@ setting; unknown ones are errors):
 - `state_names`: the entries of its state vector, only if they are not the same;
 - `[[arms]]`: per arm, which entries are joints or a pose, how they are meant (absolute, delta, relative), and
   the gripper with the values that mean open and closed;
+- `channels`: instead of arms, for published weights that were trained on raw numbers: where each entry goes;
 - `[layout]`: which cameras, how large, how they share the latent picture;
 - `[timing]`: the action rate, and how many actions pass per camera frame.
 

@@ -42,7 +42,8 @@ class Arm:
     """Radians per unit of the robot's axis-angle or Euler entries, or of its joints."""
     reference_quaternion: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
     """Of q and -q the universal space holds the one nearer to this (x, y, z, w). For absolute poses give the
-    hand's usual orientation, so that the quaternion never jumps on the way."""
+    hand's usual orientation, so that the quaternion never jumps on the way. All zeros: the sign that the robot's own
+    quaternions give, as published weights were trained."""
     gripper: Gripper | None = None
     """The gripper at the end of this arm."""
 
@@ -63,8 +64,9 @@ class Arm:
             raise ConfigurationError(
                 f"{what}: rotation_unit_rad", got=self.rotation_unit_rad, allowed="1 for quaternions"
             )
-        if not np.linalg.norm(self.reference_quaternion) > 0:
-            raise ConfigurationError(f"{what}: reference_quaternion", got=self.reference_quaternion, allowed="not zero")
+        if not np.isfinite(self.reference_quaternion).all():
+            got = self.reference_quaternion
+            raise ConfigurationError(f"{what}: reference_quaternion", got=got, allowed="finite numbers")
 
     @property
     def num_joints(self) -> int:

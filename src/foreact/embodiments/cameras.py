@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from einops import pack, rearrange, unpack
 
-from foreact.embodiments.resizing import resize_frames
+from foreact.embodiments.resizing import interpolate_frames, resize_frames
 from foreact.errors import ConfigurationError, InputError
 from foreact.settings import from_plain, to_plain
 
@@ -33,6 +33,9 @@ class CameraLayout:
     """Height of a full-resolution picture, pixels."""
     width: int
     """Width of a full-resolution picture, pixels."""
+    resampling: Literal["antialiased", "bilinear"] = "antialiased"
+    """How frames of another size are resized. `antialiased`: by averaging, to bytes. `bilinear`: from the four nearest
+    pixels, unrounded, as the published weights were trained."""
 
     def __post_init__(self) -> None:
         if not self.cameras or len(set(self.cameras)) < len(self.cameras):
@@ -73,7 +76,9 @@ class CameraLayout:
         return (rows + rows // 2, columns) if self.kind == "t_shape" else (rows, columns * len(self.cameras))
 
     def pictures(self, images: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
-        """What each VAE stream encodes: camera name and uint8 [time, height, width, 3], resized where needed.
+        """What each VAE stream encodes: camera name and frames [time, height, width, 3], resized where needed.
+
+        The frames are uint8; float32, 0 to 255, where `bilinear` has resized them.
 
         Args:
             images: Camera name to uint8 [time, height, width, 3]; other cameras are ignored.
@@ -93,7 +98,8 @@ class CameraLayout:
         if len(set(lengths.values())) > 1:
             raise InputError("numbers of frames", got=lengths, allowed="the same for every camera")
         sizes = zip(self.cameras, self.picture_sizes, strict=True)
-        return [(camera, resize_frames(images[camera], *size)) for camera, size in sizes]
+        resize = resize_frames if self.resampling == "antialiased" else interpolate_frames
+        return [(camera, resize(images[camera], *size)) for camera, size in sizes]
 
     def uncompose(self, pictures: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Camera name to its picture [time, height, width, 3]; the pictures in the order of `cameras`."""
@@ -148,8 +154,9 @@ class CameraLayout:
             raise InputError(f"number of {what}", got=len(items), allowed=allowed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return to_plain(self)
+        """Plain data for JSON. The usual resampling goes unsaid: names of caches are made from this text."""
+        plain = to_plain(self)
+        return plain if self.resampling != "antialiased" else {k: v for k, v in plain.items() if k != "resampling"}
 
     @classmethod
     def from_dict(cls, data: Any) -> "CameraLayout":

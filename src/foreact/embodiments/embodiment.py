@@ -46,8 +46,11 @@ class Embodiment:
     """One sentence for people."""
     dofs: tuple[Dof, ...]
     """The entries of the action vector, in order."""
-    arms: tuple[Arm, ...]
+    arms: tuple[Arm, ...] = ()
     """One or two arms; together they own every entry of the action vector, each once."""
+    channels: tuple[int, ...] = ()
+    """Instead of arms: the universal channel of each entry, which holds its number unconverted. For published weights
+    that were trained on a controller's raw numbers."""
     layout: CameraLayout
     """The cameras and where they lie on the latent canvas."""
     timing: Timing
@@ -62,8 +65,24 @@ class Embodiment:
         if len({arm.side for arm in self.arms}) < len(self.arms):
             sides = [arm.side for arm in self.arms]
             raise ConfigurationError(f"arms of {self.name!r}", got=sides, allowed="at most one on each side")
-        self._check_entries()
+        if self.channels:
+            self._check_channels()
+        else:
+            self._check_entries()
         self._check_state_entries()
+
+    def _check_channels(self) -> None:
+        if self.arms:
+            raise ConfigurationError(
+                f"channels of {self.name!r}", got="arms as well", allowed="either arms or channels"
+            )
+        distinct = set(self.channels) & set(range(NUM_CHANNELS))
+        if not len(distinct) == len(self.channels) == self.num_dofs:
+            raise ConfigurationError(
+                f"channels of {self.name!r}",
+                got=list(self.channels),
+                allowed=f"{self.num_dofs} different ones of 0 to {NUM_CHANNELS - 1}, one per dof",
+            )
 
     def _check_entries(self) -> None:
         owned = [entry for arm in self.arms for entry in arm.entries]
@@ -117,6 +136,7 @@ class Embodiment:
     def channel_mask(self) -> Bool[np.ndarray, "30"]:
         """Which universal channels this robot has (read-only)."""
         mask = np.zeros(NUM_CHANNELS, dtype=bool)
+        mask[list(self.channels)] = True
         for arm in self.arms:
             mask[arm.channels] = True
             if arm.gripper is not None:
@@ -158,6 +178,7 @@ class Embodiment:
         own = check_finite(f"actions of {self.name!r}", actions, self.dof_names)
         initial = self._check_initial_pose(initial_pose)
         universal = np.zeros((len(own), NUM_CHANNELS))
+        universal[:, self.channels] = own[:, : len(self.channels)]
         for arm in self.arms:
             universal[:, arm.channels] = arm.to_channels(own, initial)
             if arm.gripper is not None:
@@ -179,6 +200,7 @@ class Embodiment:
         values = check_finite("universal actions", universal, CHANNEL_NAMES)
         initial = self._check_initial_pose(initial_pose)
         own = np.zeros((len(values), self.num_dofs))
+        own[:, : len(self.channels)] = values[:, self.channels]
         for arm in self.arms:
             own[:, arm.entries] = arm.from_channels(values[:, arm.channels], initial)
             if arm.gripper is not None:
@@ -195,7 +217,15 @@ class Embodiment:
 
         Raises:
             InputError: Not finite numbers of that shape.
+            ConfigurationError: The robot is described by channels: nobody knows what its numbers mean.
         """
+        if self.channels:
+            raise ConfigurationError(
+                f'the action of {self.name!r} that means "stay where you are"',
+                got="raw numbers in given channels",
+                allowed="a robot described by arms",
+                cure='describe its arms, or begin as published weights do, with first_frame = "chunk" for inference',
+            )
         names = self.state_names or self.dof_names
         checked = check_finite(f"state of {self.name!r}", np.asarray(state)[None], names)[0]
         action = np.zeros(self.num_dofs, dtype=np.result_type(np.asarray(state).dtype, np.float32))
@@ -219,7 +249,8 @@ class Embodiment:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return to_plain(self)
+        plain = {**to_plain(self), "layout": self.layout.to_dict()}
+        return plain if self.channels else {key: value for key, value in plain.items() if key != "channels"}
 
     @classmethod
     def from_dict(cls, data: Any) -> "Embodiment":

@@ -52,5 +52,5 @@ def encode_rotation(rotation: Rotation, rotation_format: RotationFormat) -> Floa
 
 
 def nearest_sign(quaternions: np.ndarray, reference: tuple[float, ...]) -> Float[np.ndarray, "time 4"]:
-    """Of q and -q, the same rotation, the one nearer to the reference quaternion."""
+    """Of q and -q, the same rotation, the one nearer to the reference quaternion; q itself if both are as near."""
     return np.where(quaternions @ np.asarray(reference) < 0, -1.0, 1.0)[:, None] * quaternions

@@ -1,29 +1,53 @@
-"""A policy on disk: `config.json`, `model.safetensors`, `vae/`. Nothing else is needed to run it."""
+"""A policy on disk: `config.json`, `model.safetensors` or its shards, `vae/`, a large text encoder if it has one.
+
+Nothing else is needed to run it. `load` takes such a folder, a repository of the hub that holds one, a policy that
+ships by its name, or published weights.
+"""
 
 import dataclasses
 import json
+import os
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
-from foreact.codecs.text import HashedWordEncoder
-from foreact.codecs.video_vae import VideoVAE
+from foreact.codecs.text import HashedWordEncoder, TextEncoder
 from foreact.embodiments import ActionCodec
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.files import write_whole
+from foreact.policy.assembly import (
+    TEXT_ENCODER_FOLDER,
+    TOKENIZER_FOLDER,
+    VAE_FOLDER,
+    StoredNetworks,
+    build_policy,
+)
+from foreact.policy.card import model_card
+from foreact.policy.hub import WAN, resolve
+from foreact.policy.placement import IN_MEMORY, Placement, Precision, Quantization, TextPlace
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
-from foreact.settings import from_plain, to_plain
-from foreact.transformer.model import TransformerConfig, WorldActionModel
+from foreact.policy.published import (
+    is_published_layout,
+    load_published,
+    open_published,
+    published_names,
+    published_settings,
+)
+from foreact.settings import from_plain, read_json, to_plain
+from foreact.shards import ShardWriter, TensorFolder
+from foreact.transformer.model import TransformerConfig
 
 FORMAT = "foreact-policy-1"
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-VAE_FOLDER = "vae"
+CARD_FILE = "README.md"
+STEM = "model"
+MAX_SHARD_BYTES = 5_000_000_000
+WORDS, UMT5 = "words", "umt5"
+"""Kinds of text encoder, as `config.json` names them."""
 
 
 def save_policy(policy: Policy, folder: Path, *, provenance: dict[str, Any]) -> None:
@@ -35,24 +59,30 @@ def save_policy(policy: Policy, folder: Path, *, provenance: dict[str, Any]) -> 
         provenance: How it was trained: any JSON-able tree, kept beside the settings that running it needs.
 
     Raises:
-        CheckpointError: It could not be written.
+        CheckpointError: It could not be written, its weights are held in 8 bits, its text encoder is no longer where
+            it was loaded from, or the folder holds published weights.
     """
     networks = policy.networks
     config = {
         "format": FORMAT,
         "transformer": to_plain(networks.model.config),
-        "text_encoder": to_plain(networks.text_encoder),
+        "text_encoder": _describe_text_encoder(networks),
         "actions": policy.codec.to_dict(),
         "inference": to_plain(policy.config),
         "provenance": provenance,
     }
-    weights = {name: value.detach().cpu().contiguous() for name, value in networks.model.state_dict().items()}
+    _check_savable(policy, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if networks.text_files is not None:
+            copy_parts(networks.text_files, folder, (TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER))
         networks.vae.save(folder / VAE_FOLDER)
-        write_whole(folder / WEIGHTS_FILE, lambda path: save_file(weights, path, metadata={"format": "pt"}))
+        with ShardWriter(folder, STEM, MAX_SHARD_BYTES) as writer:
+            for name, value in networks.model.state_dict().items():
+                writer.add(name, value)
+        write_whole(folder / CARD_FILE, model_card(policy, provenance).encode())
         write_whole(folder / CONFIG_FILE, (json.dumps(config, indent=1) + "\n").encode())
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise CheckpointError(
             f"writing the policy to {folder}",
             got=str(error),
@@ -60,80 +90,151 @@ def save_policy(policy: Policy, folder: Path, *, provenance: dict[str, Any]) -> 
         ) from error
 
 
-def load_policy(folder: Path, *, device: torch.device | str = "cpu") -> Policy:
+def load_policy(folder: Path, *, placement: Placement = IN_MEMORY) -> Policy:
     """Return the policy stored in a folder, in evaluation mode.
 
     Raises:
-        CheckpointError: A file is missing, truncated, or of another configuration.
+        CheckpointError: A file is missing, truncated, or of another configuration, or there is too little memory.
     """
-    config = _read_config(folder / CONFIG_FILE)
+    config = read_json(folder / CONFIG_FILE)
+    if config.get("format") != FORMAT:
+        raise CheckpointError(f"format of {folder / CONFIG_FILE}", got=config.get("format"), allowed=FORMAT)
     try:
-        model = WorldActionModel(from_plain(TransformerConfig, config["transformer"], "transformer"))
-        text_encoder = from_plain(HashedWordEncoder, config["text_encoder"], "text encoder")
+        transformer = from_plain(TransformerConfig, config["transformer"], "transformer")
+        text_encoder = _read_text_encoder(config["text_encoder"])
         codec = ActionCodec.from_dict(config["actions"])
         inference = from_plain(InferenceConfig, config["inference"], "inference")
-    except (ConfigurationError, KeyError, TypeError) as error:
+    except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"configuration in {folder / CONFIG_FILE}", got=str(error)) from error
-    _load_weights(model, folder / WEIGHTS_FILE)
-    networks = Networks(
-        model=model.to(device).eval(),
-        vae=VideoVAE.from_pretrained(folder / VAE_FOLDER).to(device).eval(),
+    stored = StoredNetworks(
+        folder=folder,
+        transformer=transformer,
+        tensors=TensorFolder.open(folder, STEM, "policy"),
         text_encoder=text_encoder,
     )
-    try:
-        return Policy(networks, codec, inference)
-    except ConfigurationError as error:
-        raise CheckpointError(f"configuration in {folder / CONFIG_FILE}", got=str(error)) from error
+    return build_policy(stored, codec, inference, placement)
 
 
-def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Policy:
-    """Return a policy: one that ships with the package by name, or any by its folder. Needs no network.
+def load(
+    name_or_path: str | Path,
+    *,
+    device: torch.device | str = "cpu",
+    dtype: Precision = "stored",
+    quantize: Quantization = "none",
+    text_encoder: TextPlace = "keep",
+    offload: bool = False,
+    settings: str | Path | None = None,
+    revision: str | None = None,
+) -> Policy:
+    """Return a policy: shipped with the package, in a folder, or on the hub.
+
+    Args:
+        name_or_path: A shipped name, a folder, or "owner/name" on the hub: a policy saved by foreact, or weights in
+            the published layout.
+        device: Where it computes.
+        dtype: Of weights and arithmetic; "stored": as in the files.
+        quantize: Hold the transformer's matrices in 8 bits: "int8" or "fp8".
+        text_encoder: Where a large text encoder stays; see `Placement`.
+        offload: Keep the transformer's layers on the CPU and bring them to the device one by one.
+        settings: For published weights: the robot they drive, as the name of released weights or a JSON file; by
+            default what the last part of `name_or_path` names.
+        revision: Branch, tag or commit on the hub.
 
     Raises:
-        CheckpointError: There is no such policy (those that ship are listed), or it is damaged.
+        CheckpointError: There is no such policy (those that ship are listed), it is damaged, or does not fit.
+        ConfigurationError: Options that cannot be.
     """
-    if Path(name_or_path).is_dir():
-        return load_policy(Path(name_or_path), device=device)
-    shipped = Path(str(files("foreact"))) / "checkpoints"
-    names = sorted(entry.name for entry in shipped.iterdir()) if shipped.is_dir() else []
-    if str(name_or_path) not in names:
-        raise CheckpointError(
-            "policy",
-            got=repr(str(name_or_path)),
-            allowed=f"a folder, or one of: {', '.join(names) or 'none ship'}",
-        )
-    return load_policy(shipped / str(name_or_path), device=device)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise CheckpointError("policy", got=f"no file {path}", allowed="a folder written by `foreact train`")
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"configuration {path}", got=str(error), cure="fetch it again: it is damaged") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        got = config.get("format") if isinstance(config, dict) else type(config).__name__
-        raise CheckpointError(f"format of {path}", got=got, allowed=FORMAT)
-    return config
-
-
-def _load_weights(model: WorldActionModel, path: Path) -> None:
-    if not path.is_file():
-        raise CheckpointError("policy", got=f"no file {path}", cure="fetch the whole folder")
-    try:
-        model.load_state_dict(load_file(path), strict=True)
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"weights {path}", got=str(error), cure="fetch the file again: it is truncated"
-        ) from error
-    except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
-        raise CheckpointError(
-            f"weights {path}", got=first, allowed=f"the network that {CONFIG_FILE} describes"
-        ) from error
+    placement = Placement(
+        device=str(device), dtype=dtype, quantize=quantize, text_encoder=text_encoder, offload=offload
+    )
+    if str(name_or_path) == WAN:  # said before thirty gigabytes are fetched
+        cure = f"make a policy to be trained: foreact init --preset wan5b --from {WAN} --out DIR"
+        raise CheckpointError("policy", got=f"{WAN}, which knows no actions", cure=cure)
+    shipped = Path(str(files("foreact"))) / "checkpoints" / str(name_or_path)
+    is_name = Path(name_or_path).name == str(name_or_path)
+    folder = shipped if is_name and shipped.is_dir() else resolve(name_or_path, revision=revision)
+    if not is_published_layout(folder):
+        return load_policy(folder, placement=placement)
+    robot = settings or _settings_of(str(name_or_path), folder)
+    return load_published(folder, *published_settings(robot), placement=placement)
 
 
 def with_settings(policy: Policy, **changes: Any) -> Policy:
     """Return the policy with some inference settings changed, for example `with_settings(policy, video_steps=3)`."""
     return policy.with_config(dataclasses.replace(policy.config, **changes))
+
+
+def _settings_of(name: str, folder: Path) -> str:
+    last = Path(name).name.lower()
+    if last in published_names():
+        return last
+    open_published(folder)  # what is incomplete, or Wan's own, is told so before it is asked for a robot
+    raise CheckpointError(
+        f"robot of the published weights in {name}",
+        got="unknown: the folder does not say what it drives",
+        allowed=f"settings=, a JSON file or one of: {', '.join(published_names())}",
+    )
+
+
+def _describe_text_encoder(networks: Networks) -> dict[str, Any]:
+    if networks.text_files is not None:
+        return {"kind": UMT5}
+    return {"kind": WORDS, **to_plain(networks.text_encoder)}
+
+
+def _read_text_encoder(told: dict[str, Any]) -> TextEncoder | None:
+    settings = dict(told)
+    kind = settings.pop("kind", WORDS)
+    if kind not in (WORDS, UMT5):
+        raise ConfigurationError("kind of text encoder", got=kind, allowed=f"{WORDS}, {UMT5}")
+    return from_plain(HashedWordEncoder, settings, "text encoder") if kind == WORDS else None
+
+
+def copy_parts(source: Path, target: Path, parts: tuple[str, ...]) -> None:
+    """Bring frozen networks along, as links where the file system has them: they are never changed.
+
+    Args:
+        source: Folder with some of the parts.
+        target: Gets them; what stood there under these parts goes.
+        parts: Names of sub-folders.
+    """
+    for part in parts:
+        if source.resolve() == target.resolve() or not (source / part).is_dir():
+            continue
+        (target / part).mkdir(parents=True, exist_ok=True)
+        files = {file.name: file for file in (source / part).iterdir() if file.is_file()}
+        for name, file in files.items():
+            _link_or_copy(file, target / part / name)
+        for stale in (file for file in (target / part).iterdir() if file.name not in files):
+            stale.unlink()
+
+
+def _link_or_copy(file: Path, copy: Path) -> None:
+    if copy.exists() and copy.samefile(file):
+        return
+    temporary = copy.with_name(f".{copy.name}.{os.getpid()}.tmp")
+    try:
+        os.link(file.resolve(), temporary)
+        temporary.replace(copy)
+    except OSError:  # another disk, or no links there
+        write_whole(copy, lambda path: shutil.copyfile(file, path))
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _check_savable(policy: Policy, folder: Path) -> None:
+    if is_published_layout(folder):
+        got = "weights in the published layout: it could not be told which of the two are meant"
+        raise CheckpointError(f"folder {folder} for a policy", got=got, cure="choose another folder")
+    source = policy.networks.text_files
+    if source is not None and not (source / TEXT_ENCODER_FOLDER).is_dir():
+        got = f"no folder {source / TEXT_ENCODER_FOLDER}, from which it was loaded"
+        raise CheckpointError("text encoder of a policy to be saved", got=got, cure="load the policy anew")
+    plain = {torch.float32, torch.bfloat16, torch.float16}
+    for name, value in policy.networks.model.named_parameters():
+        if value.is_meta or value.dtype not in plain or type(value.data) is not torch.Tensor:
+            raise CheckpointError(
+                "saving a policy",
+                got=f"{name} is held in 8 bits or offloaded",
+                cure="load it without quantize and offload, and save that",
+            )

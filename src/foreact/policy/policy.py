@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from foreact.codecs.pixels import pixels_from_uint8
+from foreact.codecs.pixels import pixels_from_frames
 from foreact.codecs.text import TextEncoder
 from foreact.codecs.video_vae import VideoVAE
 from foreact.codecs.weights import digest_weights
@@ -33,6 +35,8 @@ class Networks:
     """Frozen."""
     text_encoder: TextEncoder
     """Frozen."""
+    text_files: Path | None = None
+    """The folder whose `text_encoder/` and `tokenizer/` a large encoder was read from; they are saved along."""
 
 
 class Policy:
@@ -62,12 +66,24 @@ class Policy:
 
     @property
     def actions_per_chunk(self) -> int:
-        """Actions that `predict` returns."""
+        """Actions that `predict` returns (fewer the first time if the first frame stands in the first chunk)."""
         return self.config.latent_frames_per_chunk * self.embodiment.timing.actions_per_latent_frame
 
     def with_config(self, config: InferenceConfig) -> "Policy":
         """Return a policy of the same networks that computes its chunks otherwise."""
         return Policy(self.networks, self.codec, config)
+
+    def save_pretrained(self, folder: Path | str, *, provenance: dict[str, Any] | None = None) -> None:
+        """Write all that is needed to run the policy elsewhere; see `checkpoint.save_policy`."""
+        from foreact.policy.checkpoint import save_policy
+
+        save_policy(self, Path(folder), provenance=provenance or {})
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to "owner/name" on the hub; return its address."""
+        from foreact.policy.upload import push
+
+        return push(self, repository, private=private, token=token)
 
     def digest(self) -> str:
         """Return a short name of the network's weights."""
@@ -102,10 +118,19 @@ class Policy:
         """
         if session.initial_pose is not None:
             raise InputError("first observation", got="a session that already has one", cure="use observe()")
-        pose = self.embodiment.hold_action(state)
-        held = np.repeat(pose[None], self.embodiment.timing.actions_per_latent_frame, axis=0)
-        self._append(session, images, held, pose, num_frames=1)
+        pose, held = self._standstill(state)
+        self._append(session, images, held, num_frames=1)
         session.initial_pose = pose
+
+    def _standstill(self, state: np.ndarray) -> tuple[np.ndarray, Tensor]:
+        """Return the first pose, and in model units the actions said to have led to the first latent frame."""
+        per_frame = self.embodiment.timing.actions_per_latent_frame
+        if self.config.first_frame == "chunk":  # the published weights know nothing of the robot's posture
+            needed = self.embodiment.needs_initial_pose
+            pose = self.embodiment.hold_action(state) if needed else np.zeros(self.embodiment.num_dofs)
+            return pose, torch.zeros(per_frame, len(self.codec.mask))
+        pose = self.embodiment.hold_action(state)
+        return pose, torch.from_numpy(self.codec.encode(np.repeat(pose[None], per_frame, axis=0), pose))
 
     def observe(self, session: Session, images: Images, executed_actions: Float[np.ndarray, "time dofs"]) -> None:
         """Take in what the cameras saw while actions were executed; it replaces what was imagined.
@@ -126,29 +151,29 @@ class Policy:
             raise InputError(
                 "number of executed actions", got=len(executed_actions), allowed=f"a multiple of {per_frame}"
             )
-        if num_frames > self.config.latent_frames_per_chunk:
+        most = self.config.latent_frames_per_chunk - session.rollout.num_frames_at_head
+        if num_frames > most:
             raise InputError(
                 "number of executed actions",
                 got=len(executed_actions),
-                allowed=f"at most {self.actions_per_chunk}, one chunk",
+                allowed=f"at most {most * per_frame}, one chunk",
                 cure="observe after every chunk",
             )
-        self._append(session, images, executed_actions, session.initial_pose, num_frames=num_frames)
+        actions = torch.from_numpy(self.codec.encode(executed_actions, session.initial_pose))
+        self._append(session, images, actions, num_frames=num_frames)
 
-    def _append(
-        self, session: Session, images: Images, actions: np.ndarray, initial_pose: np.ndarray, *, num_frames: int
-    ) -> None:
+    def _append(self, session: Session, images: Images, actions: Tensor, *, num_frames: int) -> None:
+        """Encode what was seen and append it with the actions, in model units [time, channels]."""
         timing = self.embodiment.timing
-        first = session.rollout.next_frame == 0
+        first = session.rollout.num_observed == 0
         expected = 1 if first else num_frames * timing.vae_factor
         counts = {camera: len(images[camera]) for camera in self.embodiment.cameras if camera in images}
         if any(count != expected for count in counts.values()):
             raise InputError(f"camera frames for {len(actions)} actions", got=counts, allowed=expected)
-        model_actions = torch.from_numpy(self.codec.encode(actions, initial_pose))
         with session.rollout.trace.span("encode"):
             session.observed = self.encode_frames(session, images)
         per_frame = (num_frames, timing.actions_per_latent_frame)
-        self.predictor.append_observed(session.rollout, session.observed, model_actions.unflatten(0, per_frame))
+        self.predictor.append_observed(session.rollout, session.observed, actions.unflatten(0, per_frame))
         session.prediction = None
 
     @torch.no_grad()
@@ -157,7 +182,7 @@ class Policy:
         layout, device = self.embodiment.layout, self.predictor.device
         encoded = []
         for camera, clip in layout.pictures(images):
-            pixels = pixels_from_uint8(clip).to(device)
+            pixels = pixels_from_frames(clip).to(device)
             encoded.append(session.streams[camera].encode(pixels)[0])
         return layout.assemble(encoded)
 

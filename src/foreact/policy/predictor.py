@@ -3,6 +3,9 @@
 Observed latent frames and executed actions go into the cache; a chunk of video is
 integrated from noise to `s_stop`; its keys and values stay in the cache's scratch space; the chunk of actions is
 integrated from noise to 1 while it sees them; then the imagined entries are dropped.
+
+Policies trained as the published weights were have the first observed latent frame at the head of the first chunk,
+held at its observed value at flow time 1 while the rest is imagined.
 """
 
 from dataclasses import dataclass, field
@@ -23,7 +26,7 @@ from foreact.transformer.model import TextContext, WorldActionModel
 from foreact.transformer.positions import RotaryTable
 from foreact.transformer.tokens import StreamInput, patchify, unpatchify
 
-Stream = Literal["video", "action"]
+Kind = Literal["video", "action"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +53,26 @@ class InferenceConfig:
     """Time shift of the actions' steps; as in training."""
     imagines: bool = True
     """False for a reactive policy: actions come straight from the history."""
+    first_frame: Literal["history", "chunk"] = "history"
+    """Where the first observed latent frame stands, as in training: in the cache by itself, or at the head of the
+    first chunk, which then imagines one latent frame less (the published weights)."""
+    video_steps_executed: int | None = None
+    """Take only the first so many of the video's steps, and let the actions read what the last of them saw. None:
+    all of them, spaced anew up to `s_stop`."""
 
     def __post_init__(self) -> None:
         euler_times(self.action_steps, shift=self.action_shift)
         if self.imagines:
             euler_times(self.video_steps, shift=self.video_shift, stop=self.s_stop)
+        if self.first_frame not in ("history", "chunk"):
+            raise ConfigurationError("first_frame", got=self.first_frame, allowed="history, chunk")
+        if self.first_frame == "chunk" and self.latent_frames_per_chunk < 2:
+            raise ConfigurationError(
+                "latent_frames_per_chunk with first_frame 'chunk'",
+                got=self.latent_frames_per_chunk,
+                allowed="2 or more",
+            )
+        self._check_steps_executed()
         if self.latent_frames_per_chunk < 1 or self.window < 1:
             raise ConfigurationError(
                 "chunk and window",
@@ -62,10 +80,52 @@ class InferenceConfig:
                 allowed="1 or more",
             )
 
+    def _check_steps_executed(self) -> None:
+        executed = self.video_steps_executed
+        if executed is None:
+            return
+        if not 1 <= executed <= self.video_steps:
+            allowed = f"1 to video_steps ({self.video_steps}), or none"
+            raise ConfigurationError("video_steps_executed", got=executed, allowed=allowed)
+        if self.s_stop != 1:
+            raise ConfigurationError(
+                "video_steps_executed beside s_stop", got=f"{executed} and {self.s_stop}", allowed="one of the two"
+            )
+
+    @property
+    def video_times(self) -> list[float]:
+        """Flow times that the video visits, from 0 on."""
+        times = euler_times(self.video_steps, shift=self.video_shift, stop=self.s_stop)
+        return times if self.video_steps_executed is None else times[: self.video_steps_executed + 1]
+
+    @property
+    def action_times(self) -> list[float]:
+        """Flow times that the actions visit, from 0 to 1."""
+        return euler_times(self.action_steps, shift=self.action_shift)
+
     @property
     def rows(self) -> int:
         """Rows in the cache: a second, unconditional one if either stream is guided."""
         return 2 if self.video_guidance != 1 or self.action_guidance != 1 else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownFrames:
+    """Latent frames and their actions in model units, as tokens: what happened, not what may."""
+
+    video: Float[Tensor, "1 frames video_tokens patch"]
+    action: Float[Tensor, "1 frames action_tokens channels"]
+
+    def followed_by(self, later: "KnownFrames") -> "KnownFrames":
+        """Return both, one after the other."""
+        return KnownFrames(
+            video=torch.cat([self.video, later.video], dim=1), action=torch.cat([self.action, later.action], dim=1)
+        )
+
+    @property
+    def num_frames(self) -> int:
+        """Latent frames."""
+        return self.video.shape[1]
 
 
 @dataclass(kw_only=True)
@@ -78,12 +138,24 @@ class Rollout:
     conditional: TextContext
     """Row 0 alone."""
     generator: torch.Generator
+    head: KnownFrames | None = None
+    """The first observed latent frame while it waits to stand at the head of the first chunk; then None."""
     trace: Trace = field(default_factory=Trace)
 
     @property
     def next_frame(self) -> int:
-        """Number of the first latent frame that has not been observed."""
+        """Number of the first latent frame of the next chunk."""
         return self.cache.num_observed
+
+    @property
+    def num_frames_at_head(self) -> int:
+        """Latent frames of the next chunk that are known already."""
+        return 0 if self.head is None else self.head.num_frames
+
+    @property
+    def num_observed(self) -> int:
+        """Latent frames observed since the rollout began."""
+        return self.cache.num_observed + self.num_frames_at_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +165,7 @@ class Prediction:
     latents: Float[Tensor, "channels frames height width"] | None
     """Best guess of the clean future: where the last velocity leads at flow time 1. None if nothing was imagined."""
     actions: Float[Tensor, "frames actions action_channels"]
+    """Those that lead to these frames."""
 
 
 class Predictor:
@@ -159,25 +232,33 @@ class Predictor:
         actions: Float[Tensor, "frames actions action_channels"],
     ) -> None:
         """Put what was seen, and the actions executed on the way, into the cache; drop what was imagined."""
+        seen = KnownFrames(
+            video=patchify(latents[None].to(self.device)), action=actions[None].to(self.device, torch.float32)
+        )
+        if self.config.first_frame == "chunk" and rollout.num_observed == 0:
+            rollout.head = seen
+            return
+        if rollout.head is not None:
+            seen, rollout.head = rollout.head.followed_by(seen), None
         rollout.cache.drop_imagined()
-        rows, num_frames = self.config.rows, latents.shape[1]
-        patches = patchify(latents[None].to(self.device))
-        video = self._stream_input(patches, 1.0, rows, self._rotary("video", rollout, num_frames))
-        executed = actions[None].to(self.device)
-        action = self._stream_input(executed, 1.0, rows, self._rotary("action", rollout, num_frames))
+        tokens: dict[Kind, Tensor] = {"video": seen.video, "action": seen.action}
+        video, action = (
+            self._stream_input(values, torch.ones(1, 1), self.config.rows, self._rotary(kind, rollout, seen.num_frames))
+            for kind, values in tokens.items()
+        )
         with rollout.trace.span("append"):
             self.model(video, action, rollout.text, CachedAttention(rollout.cache))
-        rollout.cache.append_observed(num_frames)
+        rollout.cache.append_observed(seen.num_frames)
 
     @torch.no_grad()
     def predict(self, rollout: Rollout) -> Prediction:
         """Return the next chunk; the cache is left with nothing imagined."""
-        latents = None
+        latents, known = None, rollout.num_frames_at_head
         if self.config.imagines:
             with rollout.trace.span("imagine"):
-                latents = self._imagine(rollout)
+                latents = self._imagine(rollout)[:, known:]
         with rollout.trace.span("decode_actions"):
-            actions = self._decode_actions(rollout)
+            actions = self._decode_actions(rollout)[known:]
         rollout.cache.drop_imagined()
         return Prediction(latents=latents, actions=actions)
 
@@ -185,59 +266,73 @@ class Predictor:
         """Return the guess of the clean video; leave the keys and values of the half-finished one in the cache."""
         config, sizes = self.config, self.model.config
         shape = (1, config.latent_frames_per_chunk, sizes.video_tokens, sizes.patch_features)
-        times = euler_times(config.video_steps, shift=config.video_shift, stop=config.s_stop)
         rotary = self._rotary("video", rollout, config.latent_frames_per_chunk)
-        last: dict[str, Tensor] = {}
+        guess = None
 
         def velocity(point: Tensor, flow_time: float) -> Tensor:
-            guided = self._velocity("video", rollout, point, flow_time, config.video_guidance, rotary)
-            last["guess"] = point + (1 - flow_time) * guided
+            nonlocal guess
+            guided = self._velocity("video", rollout, point, flow_time, rotary)
+            guess = point + (1 - flow_time) * guided
             return guided
 
-        point = integrate(velocity, self._noise(shape, rollout), times)
-        final = self._stream_input(point, config.s_stop, config.rows, rotary)
-        self.model(final, None, rollout.text, CachedAttention(rollout.cache))
+        point = integrate(velocity, self._noise("video", shape, rollout), config.video_times)
+        if config.video_steps_executed is None:
+            self._pass("video", rollout, point, config.s_stop, rotary, rows=config.rows)
         rollout.cache.append_imagined(shape[1] * shape[2])
-        guess = last.get("guess", point)
-        return unpatchify(guess, *sizes.canvas)[0].float().cpu()
+        return unpatchify(_hold(point if guess is None else guess, rollout, "video"), *sizes.canvas)[0].float().cpu()
 
     def _decode_actions(self, rollout: Rollout) -> Tensor:
         """Return the actions that lead through what the cache shows."""
         config, sizes = self.config, self.model.config
         shape = (1, config.latent_frames_per_chunk, sizes.actions_per_latent_frame, sizes.action_channels)
-        times = euler_times(config.action_steps, shift=config.action_shift)
         rotary = self._rotary("action", rollout, config.latent_frames_per_chunk)
 
         def velocity(point: Tensor, flow_time: float) -> Tensor:
-            guided = self._velocity("action", rollout, point, flow_time, config.action_guidance, rotary)
-            return guided * self.channel_mask
+            return self._velocity("action", rollout, point, flow_time, rotary) * self.channel_mask
 
-        noise = self._noise(shape, rollout) * self.channel_mask
-        return integrate(velocity, noise, times)[0].float().cpu()
+        noise = self._noise("action", shape, rollout) * self.channel_mask
+        return integrate(velocity, noise, config.action_times)[0].float().cpu()
 
-    def _velocity(
-        self, kind: Stream, rollout: Rollout, point: Tensor, flow_time: float, scale: float, rotary: RotaryTable
-    ) -> Tensor:
+    def _velocity(self, kind: Kind, rollout: Rollout, point: Tensor, flow_time: float, rotary: RotaryTable) -> Tensor:
         """Return the (guided) velocity of the chunk at `point`; an unguided stream runs the conditional row alone."""
-        rows = 1 if scale == 1 else 2
-        given = self._stream_input(point, flow_time, rows, rotary)
-        text = rollout.conditional if rows == 1 else rollout.text
-        inputs = (given, None) if kind == "video" else (None, given)
-        velocity = self.model(*inputs, text, CachedAttention(rollout.cache))[0 if kind == "video" else 1]
-        return velocity if rows == 1 else guide(velocity[:1], velocity[1:], scale)
+        scale = self.config.video_guidance if kind == "video" else self.config.action_guidance
+        # If this pass's keys and values are to be kept, every row needs its own.
+        keeps = kind == "video" and self.config.video_steps_executed is not None
+        rows = self.config.rows if keeps else 1 if scale == 1 else 2
+        velocity = self._pass(kind, rollout, point, flow_time, rotary, rows=rows)
+        return velocity[:1] if scale == 1 else guide(velocity[:1], velocity[1:], scale)
 
-    def _stream_input(self, values: Tensor, flow_time: float, rows: int, rotary: RotaryTable) -> StreamInput:
+    def _pass(
+        self, kind: Kind, rollout: Rollout, point: Tensor, flow_time: float, rotary: RotaryTable, *, rows: int
+    ) -> Tensor:
+        """Return the velocities of one stream's chunk, one for each of the first `rows` rows of the cache."""
+        times = torch.full((1, point.shape[1] if rollout.head else 1), flow_time)
+        times[:, : rollout.num_frames_at_head] = 1.0
+        given = self._stream_input(_hold(point, rollout, kind), times, rows, rotary)
+        text = rollout.conditional if rows == 1 else rollout.text
+        streams = (given, None) if kind == "video" else (None, given)
+        return self.model(*streams, text, CachedAttention(rollout.cache))[0 if kind == "video" else 1].float()
+
+    def _stream_input(self, values: Tensor, flow_time: Tensor, rows: int, rotary: RotaryTable) -> StreamInput:
         return StreamInput(
             values=values.to(self._dtype).expand(rows, -1, -1, -1),
-            flow_time=torch.full((rows, 1), flow_time, device=self.device),
+            flow_time=flow_time.expand(rows, -1).to(self.device),
             rotary=rotary,
         )
 
-    def _rotary(self, kind: Stream, rollout: Rollout, num_frames: int) -> RotaryTable:
+    def _rotary(self, kind: Kind, rollout: Rollout, num_frames: int) -> RotaryTable:
         """Return the positions of the next `num_frames` latent frames: the same in every step of a chunk."""
         frames = rollout.next_frame + torch.arange(num_frames)
         table = self.model.video_rotary if kind == "video" else self.model.action_rotary
         return table(frames, self.device)
 
-    def _noise(self, shape: tuple[int, ...], rollout: Rollout) -> Tensor:
-        return torch.randn(shape, generator=rollout.generator).to(self.device, self._dtype)
+    def _noise(self, kind: Kind, shape: tuple[int, ...], rollout: Rollout) -> Tensor:
+        return torch.randn(shape, generator=rollout.generator).to(self.device)
+
+
+def _hold(point: Tensor, rollout: Rollout, kind: Kind) -> Tensor:
+    """Return the chunk with the frames at its head as they are known to be."""
+    if rollout.head is None:
+        return point
+    known = rollout.head.video if kind == "video" else rollout.head.action
+    return torch.cat([known.to(point), point[:, known.shape[1] :]], dim=1)

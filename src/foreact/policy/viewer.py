@@ -4,14 +4,14 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from foreact.codecs.pixels import uint8_from_pixels
 from foreact.codecs.video_vae import DecoderStream, VideoVAE
 from foreact.embodiments import CameraLayout
 
-Frames = dict[str, UInt8[np.ndarray, "_time _height _width 3"]]
+Frames = dict[str, Shaped[np.ndarray, "_time _height _width 3"]]
 
 
 class LatentViewer:

@@ -3,14 +3,22 @@
 from collections.abc import Callable
 
 from foreact.errors import UnknownNameError
+from foreact.recipes.small import small
 from foreact.recipes.tiny import tiny, tiny_reactive
+from foreact.recipes.wan5b import wan5b, wan5b_shared
 from foreact.training.run import Recipe
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny-reactive": tiny_reactive}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "tiny": tiny,
+    "tiny-reactive": tiny_reactive,
+    "small": small,
+    "wan5b": wan5b,
+    "wan5b-shared": wan5b_shared,
+}
 
 
 def get_recipe(name: str) -> Recipe:
-    """Return the recipe of that name.
+    """Return the recipe of that name; it holds settings only, so this costs nothing at any size.
 
     Raises:
         UnknownNameError: There is none; those there are are listed.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from foreact.data.batch import Batch
 from foreact.training.corruption import CorruptedBatch, CorruptedStream
-from foreact.transformer.attention import ChunkedAttention, JointAttention
+from foreact.transformer.attention import JointAttention, training_attention
 from foreact.transformer.masks import ChunkLayout
 from foreact.transformer.model import TextContext, WorldActionModel
 from foreact.transformer.tokens import StreamInput, patchify
@@ -43,11 +43,11 @@ def velocity_losses(
         text: Instructions, dropped ones empty.
         layout: Who sees whom.
         channel_mask: Action channels that the robot has; the others count for nothing.
-        attention: Under which mask; by default the fast path of `layout`.
+        attention: Under which mask; by default the fastest on the device.
     """
     device = batch.latents.device
     video, action = network_inputs(model, corrupted, layout)
-    velocities = model(video, action, text, attention or ChunkedAttention(layout))
+    velocities = model(video, action, text, attention or training_attention(layout, device))
     num_noisy = layout.num_frames - 1
     action_error = (velocities[1][:, :num_noisy].float() - corrupted.action.velocity) ** 2
     counted = batch.action_valid[:, 1:, :, None] & channel_mask

@@ -19,10 +19,11 @@ from foreact.data.sequences import fit_codec, load_sequences
 from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
-from foreact.policy.checkpoint import save_policy
+from foreact.policy.checkpoint import CONFIG_FILE, save_policy
+from foreact.policy.initial import initial_text_encoder, load_initial
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
-from foreact.settings import to_plain
+from foreact.settings import read_json, to_plain
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig, make_optimizer, update_ema
 from foreact.training.state import TrainingState
@@ -135,6 +136,7 @@ def train(
     vae: VideoVAE,
     folder: Path,
     *,
+    initial: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Progress]:
     """Train, yielding after every step; carry on exactly where an interrupted call of the same settings stopped.
@@ -142,30 +144,62 @@ def train(
     `folder` gets `policy/` (what `foreact.load` takes, on the averaged weights), `state.safetensors` (for resuming),
     `recipe.json`, `log.jsonl` and TensorBoard's files.
 
+    Args:
+        recipe: All settings.
+        datasets: With their latents cached.
+        vae: They were encoded with it.
+        folder: Of the run.
+        initial: Weights to begin with, written by `foreact init`; None: from nothing.
+        device: Where to train.
+
     Raises:
-        CheckpointError: `folder` holds a run of other settings, or a damaged one.
+        CheckpointError: `folder` holds a run of other settings, or a damaged one, or `initial` does not fit.
+        ConfigurationError: The recipe's text encoder can only come with initial weights.
         DatasetError: See `load_training_data`.
     """
     data = load_training_data(recipe, datasets, vae)
-    model = WorldActionModel(recipe.transformer)
-    initialize(model, seed=recipe.seed, action=recipe.action_initialization)
-    model.to(device)
-    run = _Run(recipe, data, model, vae.to(device).eval(), folder)
+    networks = begin(recipe, vae, initial)
+    networks.model.to(device)
+    networks.vae.to(device).eval()
+    run = _Run(recipe, data, networks, folder)
     run.resume()
     yield from run.steps()
+
+
+def begin(recipe: Recipe, vae: VideoVAE, initial: Path | None) -> Networks:
+    """Return the networks that training starts with: drawn from the recipe's seed, or read from initial weights.
+
+    Raises:
+        CheckpointError: `initial` does not fit the recipe.
+        ConfigurationError: The recipe's text encoder can only come with initial weights.
+    """
+    sizes = recipe.transformer
+    if initial is not None:
+        model = load_initial(initial, sizes)
+        return Networks(model=model, vae=vae, text_encoder=initial_text_encoder(initial, sizes), text_files=initial)
+    if sizes.text_length:
+        raise ConfigurationError(
+            "initial weights",
+            got="none",
+            allowed="a folder with the text encoder that this recipe's network reads",
+            cure="make it once with `foreact init`, and give it as --initial",
+        )
+    model = WorldActionModel(sizes)
+    initialize(model, seed=recipe.seed, action=recipe.action_initialization)
+    return Networks(model=model, vae=vae, text_encoder=HashedWordEncoder(dim=recipe.text_dim))
 
 
 class _Run:
     """The moving parts of one call of `train`."""
 
-    def __init__(self, recipe: Recipe, data: TrainingData, model: WorldActionModel, vae: VideoVAE, folder: Path):
-        self._recipe, self._data, self._model, self._vae, self._folder = recipe, data, model, vae, folder
-        self._state = TrainingState(model, make_optimizer(model, recipe.optimization))
-        self._text_encoder = HashedWordEncoder(dim=recipe.text_dim)
+    def __init__(self, recipe: Recipe, data: TrainingData, networks: Networks, folder: Path):
+        self._recipe, self._data, self._networks, self._folder = recipe, data, networks, folder
+        self._model = networks.model
+        self._state = TrainingState(self._model, make_optimizer(self._model, recipe.optimization))
         self._learner = Learner(
-            model,
+            self._model,
             SequenceSampler(data.sources, max_frames=recipe.batch.max_frames, seed=recipe.seed),
-            self._text_encoder,
+            networks.text_encoder,
             batch=recipe.batch,
             corruption=recipe.corruption,
             channel_mask=data.codec.mask,
@@ -178,6 +212,8 @@ class _Run:
             "episodes": [len(source) for source in data.sources],
             "actions": data.codec.to_dict(),
         }
+        if networks.text_files is not None:
+            self._configuration["initial"] = read_json(networks.text_files / CONFIG_FILE)["origin"]
 
     def resume(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -216,7 +252,7 @@ class _Run:
         """Return the policy as it stands, on the averaged weights."""
         averaged = copy.deepcopy(self._model).eval()
         averaged.load_state_dict(self._state.ema)
-        networks = Networks(model=averaged, vae=self._vae, text_encoder=self._text_encoder)
+        networks = replace(self._networks, model=averaged)
         return Policy(networks, self._data.codec, self._recipe.inference)
 
     def _judge(self, log: SummaryWriter) -> None:

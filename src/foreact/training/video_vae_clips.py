@@ -9,7 +9,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from foreact.codecs.pixels import pixels_from_uint8
+from foreact.codecs.pixels import pixels_from_frames
 from foreact.errors import DatasetError
 from foreact.training.video_vae_config import VideoVAETrainingConfig
 
@@ -69,14 +69,14 @@ class ClipSampler:
             start, length = self._middle(episode, num_frames)
             for picture in range(self._source.num_pictures):
                 frames = self._source.clip(episode, picture, start, length)
-                clips.append((pixels_from_uint8(frames), self._mean_pictures[picture]))
+                clips.append((pixels_from_frames(frames), self._mean_pictures[picture]))
         return clips
 
     def whole_episodes(self, count: int) -> list[Float[Tensor, "1 3 time height width"]]:
         """Training episodes from their first frame on, spread evenly, one clip per picture."""
         chosen = np.unique(np.linspace(0, self._num_training - 1, count).astype(int))
         return [
-            pixels_from_uint8(self._source.clip(int(episode), picture, 0, self._whole_groups(int(episode))))
+            pixels_from_frames(self._source.clip(int(episode), picture, 0, self._whole_groups(int(episode))))
             for episode in chosen
             for picture in range(self._source.num_pictures)
         ]
@@ -85,7 +85,7 @@ class ClipSampler:
         episode = int(rng.integers(self._num_training))
         length = min(self._config.num_frames, self._whole_groups(episode))
         start = int(rng.integers(self._source.num_frames(episode) - length + 1))
-        return pixels_from_uint8(self._source.clip(episode, picture, start, length))
+        return pixels_from_frames(self._source.clip(episode, picture, start, length))
 
     def _whole_groups(self, episode: int) -> int:
         factor = self._config.temporal_factor
@@ -102,7 +102,7 @@ class ClipSampler:
             episode = int(rng.integers(self._num_training))
             start = int(rng.integers(self._source.num_frames(episode)))
             frames.append(self._source.clip(episode, picture, start, 1))
-        return pixels_from_uint8(np.concatenate(frames)).mean(dim=2, keepdim=True)
+        return pixels_from_frames(np.concatenate(frames)).mean(dim=2, keepdim=True)
 
     def _check(self) -> None:
         if self._num_training < 1:

@@ -1,20 +1,24 @@
-"""Joint self-attention, in its three forms: over a dense mask, by rectangles, and over the cache.
+"""Joint self-attention in its forms: over a dense mask, a block mask, by rectangles, and over the cache.
 
 Every form maps the queries, keys and values of both streams to the attended values of both. The network does not know
 which one it runs under; that training and inference differ in nothing else is what the oracles test.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from functools import cache, partial
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from foreact.transformer.cache import KVCache
-from foreact.transformer.masks import ChunkLayout, training_mask
+from foreact.transformer.masks import ChunkLayout, PackedTokens, packed_tokens, sees, training_mask
 
 
 @dataclass(frozen=True)
@@ -49,19 +53,19 @@ def _tokens_first(x: Tensor, like: Tensor) -> Tensor:
     return rearrange(x, "b h (f n) d -> b f n (h d)", f=like.shape[1])
 
 
-class MaskedAttention:
-    """One attention over all packed tokens under a dense mask: slow, and plainly right."""
+class PackedAttention(ABC):
+    """One attention over all packed tokens; how it keeps to the mask is left to what derives from it."""
 
     def __init__(self, layout: ChunkLayout):
         self._layout = layout
-        self._mask: Tensor | None = None
+        self._mask: Any = None
 
     def __call__(self, layer: int, video: Projected | None, action: Projected | None) -> tuple[Tensor, Tensor]:
         """See `JointAttention`; needs both streams."""
         assert video is not None and action is not None
-        if self._mask is None:
-            counts = video.queries.shape[2], action.queries.shape[2]
-            self._mask = training_mask(self._layout, *counts).to(video.queries.device)
+        if self._mask is None:  # once a pass: every layer has the same
+            tokens = video.queries.shape[2], action.queries.shape[2]
+            self._mask = self._make_mask(*tokens, device=video.queries.device)
         both = [
             torch.cat([_heads_first(v), _heads_first(a)], dim=2)
             for v, a in zip(
@@ -70,10 +74,52 @@ class MaskedAttention:
                 strict=True,
             )
         ]
-        attended = _attend(*both, mask=self._mask)
+        attended = self._attend(*both)
         num_video = video.queries.shape[1] * video.queries.shape[2]
         video_out, action_out = attended.split([num_video, attended.shape[2] - num_video], dim=2)
         return _tokens_first(video_out, video.queries), _tokens_first(action_out, action.queries)
+
+    @abstractmethod
+    def _make_mask(self, video_tokens: int, action_tokens: int, *, device: torch.device) -> Any: ...
+
+    @abstractmethod
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor: ...
+
+
+class MaskedAttention(PackedAttention):
+    """Under a dense mask: slow, and plainly right."""
+
+    def _make_mask(self, video_tokens: int, action_tokens: int, *, device: torch.device) -> Tensor:
+        return training_mask(self._layout, video_tokens, action_tokens).to(device)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        return _attend(queries, keys, values, self._mask)
+
+
+class BlockMaskedAttention(PackedAttention):
+    """Under flex attention's block mask: one fused kernel on CUDA that skips blocks in which no pair is live."""
+
+    def _make_mask(self, video_tokens: int, action_tokens: int, *, device: torch.device) -> BlockMask:
+        tokens = packed_tokens(self._layout, video_tokens, action_tokens).to(device)
+
+        live = partial(_is_live, tokens, self._layout.imagines)
+        length = len(tokens.frame)
+        return create_block_mask(live, B=None, H=None, Q_LEN=length, KV_LEN=length, device=device)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        run = _compiled_flex_attention() if queries.is_cuda else flex_attention
+        return cast("Tensor", run(queries, keys, values, block_mask=self._mask))
+
+
+def _is_live(tokens: PackedTokens, imagines: bool, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    """Return whether a query sees a key, as flex attention asks: by their indices."""
+    return sees(tokens.at(query), tokens.at(key), imagines)
+
+
+@cache
+def _compiled_flex_attention() -> Callable[..., Any]:
+    """Return flex attention as one kernel; uncompiled it would fill in the whole matrix of scores."""
+    return torch.compile(flex_attention)
 
 
 class ChunkedAttention:
@@ -139,6 +185,11 @@ def _run(stream: _Frames, frames: slice, seen: list[tuple[Tensor, Tensor]]) -> T
     values = torch.cat([pair[1] for pair in seen], dim=2)
     attended = _attend(queries.flatten(2, 3), keys, values)
     return rearrange(attended, "b h (f n) d -> b f n (h d)", f=queries.shape[2])
+
+
+def training_attention(layout: ChunkLayout, device: torch.device) -> JointAttention:
+    """Return the fastest way to train under the layout's mask: flex attention on CUDA, rectangles elsewhere."""
+    return BlockMaskedAttention(layout) if device.type == "cuda" else ChunkedAttention(layout)
 
 
 class CachedAttention:

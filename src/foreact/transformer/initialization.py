@@ -4,11 +4,11 @@ The action stream is made from the video stream, matrix by matrix, so that both 
 distributions when they first meet in joint attention. Source: LingBot-VA (arXiv 2601.21998), section 3.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foreact.errors import ConfigurationError
@@ -16,6 +16,9 @@ from foreact.transformer.model import WorldActionModel
 
 NUM_MODULATIONS = 6
 """Rows of the largest modulation table: a stack of vectors, not a matrix."""
+
+SMALL = ("time_in", "time_out", "head")
+"""Linear layers that start near zero."""
 
 ActionInitialization = Literal["interpolated", "copied", "random"]
 
@@ -31,30 +34,55 @@ def initialize(model: WorldActionModel, *, seed: int, action: ActionInitializati
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight, generator=generator)
+            _draw(module.weight, generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     for stream in (model.video, model.action):
-        for time in (stream.time_in, stream.time_out):
-            nn.init.normal_(time.weight, std=0.02, generator=generator)
-        nn.init.normal_(stream.head.weight, std=0.02, generator=generator)
-        for table in [stream.head_table, *(block.modulation_table for block in stream.blocks)]:
-            nn.init.normal_(table, std=table.shape[-1] ** -0.5, generator=generator)  # type: ignore[arg-type]
+        for name in SMALL:
+            _draw(stream.get_submodule(name).weight, generator, small=True)  # type: ignore[arg-type]
+        for name, table in stream.named_parameters():
+            if name.endswith("_table"):
+                nn.init.normal_(table, std=table.shape[-1] ** -0.5, generator=generator)
     if action != "random":
         derive_action_stream(model, resize_weight if action == "interpolated" else cut_weight)
+
+
+def fresh_weight(name: str, shape: tuple[int, ...], *, seed: int) -> Tensor:
+    """Return a weight or bias of a linear layer as `initialize` distributes it, drawn from the seed and the name alone.
+
+    So it is the same in whatever order the weights of a network are made.
+    """
+    if name.endswith(".bias"):
+        return torch.zeros(shape)
+    digest = hashlib.blake2b(f"{seed} {name}".encode(), digest_size=7).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest, "little"))
+    return _draw(torch.empty(shape), generator, small=name.split(".")[-2] in SMALL)
+
+
+def _draw(weight: Tensor, generator: torch.Generator, *, small: bool = False) -> Tensor:
+    if small:
+        return nn.init.normal_(weight, std=0.02, generator=generator)
+    return nn.init.xavier_uniform_(weight, generator=generator)
 
 
 @torch.no_grad()
 def derive_action_stream(model: WorldActionModel, derive: Callable[[Tensor, tuple[int, ...]], Tensor]) -> None:
     """Overwrite the action stream's layers (in place) by what `derive` makes of the video stream's.
 
-    What only the action stream has (its way in and out, a factorized way up and down) keeps its own weights.
+    What only the action stream has keeps its own weights. Where the layers are shared, only its clock is made so.
     """
     video = dict(model.video.named_parameters())
     for name, parameter in model.action.named_parameters():
-        if name.startswith(("embed", "head.")) or ".joint.up." in name or ".joint.down." in name:
-            continue
-        parameter.copy_(derive(video[name], tuple(parameter.shape)))
+        if is_inherited(name):
+            parameter.copy_(derive(video[name], tuple(parameter.shape)))
+
+
+def is_inherited(name: str) -> bool:
+    """Return whether the action stream's tensor of that name is made from the video stream's of the same name.
+
+    Its way in and out, and a factorized way up and down, only the action stream has.
+    """
+    return not (name.startswith(("embed", "head.")) or ".joint.up." in name or ".joint.down." in name)
 
 
 def cut_weight(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -69,20 +97,27 @@ def resize_weight(weight: Tensor, shape: tuple[int, ...]) -> Tensor:
     neighbours, which shrinks rows and columns that have nothing in common: each is brought back to the length of a sum
     of independent terms. Vectors (biases, norms, modulation tables) are interpolated as they are.
     """
-    is_matrix = weight.ndim == 2 and weight.shape[0] > NUM_MODULATIONS
-    columns = _interpolation(weight.shape[-1], shape[-1], keep_variance=is_matrix)
-    if not is_matrix:
-        return (weight.double() @ columns.T).to(weight.dtype)
-    rows = _interpolation(weight.shape[0], shape[0], keep_variance=True)
-    return (rows @ weight.double() @ columns.T * (weight.shape[1] / shape[1]) ** 0.5).to(weight.dtype)
+    if tuple(weight.shape) == shape:
+        return weight.clone()
+    if weight.ndim == 1 or weight.shape[0] <= NUM_MODULATIONS:
+        return _interpolate(weight, shape[-1], dim=-1).to(weight.dtype)
+    rows = _interpolate(weight, shape[0], dim=0, keep_variance=True)
+    both = _interpolate(rows, shape[1], dim=1, keep_variance=True)
+    return (both * (weight.shape[1] / shape[1]) ** 0.5).to(weight.dtype)
 
 
-def _interpolation(size: int, new_size: int, *, keep_variance: bool) -> Tensor:
-    """Return the matrix [new_size, size] that interpolates linearly, ends on ends.
+def _interpolate(weight: Tensor, new_size: int, *, dim: int, keep_variance: bool = False) -> Tensor:
+    """Return the weight interpolated linearly along one axis, ends on ends, in float64.
 
-    In float64, so that a seed gives the same float32 weights however many threads multiply.
+    Value by value, so that a seed gives the same weights however many threads work.
     """
-    weights = F.interpolate(
-        torch.eye(size, dtype=torch.float64)[None], size=new_size, mode="linear", align_corners=True
-    )[0].T
-    return weights / weights.norm(dim=1, keepdim=True) if keep_variance else weights
+    size = weight.shape[dim]
+    place = torch.arange(new_size, dtype=torch.float64) * ((size - 1) / max(new_size - 1, 1))
+    below = place.floor().long().clamp(max=max(size - 2, 0))
+    above = (below + 1).clamp(max=size - 1)
+    share = place - below
+    length = (share**2 + (1 - share) ** 2).sqrt() if keep_variance else torch.ones_like(share)
+    along = [1] * weight.ndim
+    along[dim] = -1
+    lower, upper = ((part / length).view(along) for part in (1 - share, share))
+    return lower * weight.index_select(dim, below).double() + upper * weight.index_select(dim, above).double()

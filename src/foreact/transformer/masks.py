@@ -14,6 +14,7 @@ whose imagination was stopped early.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -70,27 +71,56 @@ def training_mask(layout: ChunkLayout, video_tokens: int, action_tokens: int) ->
         video_tokens: Per latent frame.
         action_tokens: Per latent frame.
     """
+    tokens = packed_tokens(layout, video_tokens, action_tokens)
+    return sees(tokens.at((slice(None), None)), tokens.at((None, slice(None))), layout.imagines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedTokens:
+    """What the mask asks of each packed token; every tensor has the same shape."""
+
+    frame: Tensor
+    """Latent frame."""
+    chunk: Tensor
+    """Number of its chunk."""
+    first_seen: Tensor
+    """First latent frame of history that its chunk sees."""
+    clean: Tensor
+    """False: of the noisy copy."""
+    action: Tensor
+    """False: video."""
+
+    def at(self, index: Any) -> "PackedTokens":
+        """Return some of the tokens, or all with an axis more, as indexing does."""
+        return PackedTokens(**{name: value[index] for name, value in vars(self).items()})
+
+    def to(self, device: torch.device) -> "PackedTokens":
+        """Return the same on a device."""
+        return PackedTokens(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+def sees(query: PackedTokens, key: PackedTokens, imagines: bool) -> Tensor:
+    """Return whether queries see keys: the whole rule, in three lines, for dense and block masks alike."""
+    history = key.clean & (key.chunk < query.chunk) & (key.frame >= query.first_seen)
+    own = (query.clean == key.clean) & (query.action == key.action)
+    reads_video = query.action & ~key.action & key.clean & (query.clean | imagines)
+    return history | ((query.chunk == key.chunk) & (own | reads_video))
+
+
+def packed_tokens(layout: ChunkLayout, video_tokens: int, action_tokens: int) -> PackedTokens:
+    """Return every packed token's attributes, [tokens]."""
     chunk_of_frame = torch.empty(layout.num_frames, dtype=torch.long)
     first_seen = torch.empty(layout.num_frames, dtype=torch.long)
     for index, (start, stop) in enumerate(layout.chunks):
         chunk_of_frame[start:stop] = index
         first_seen[start:stop] = layout.history_start(start)
-
-    frame, clean, action = _token_attributes(layout, video_tokens, action_tokens)
-    query, key = (slice(None), None), (None, slice(None))
-    chunk = chunk_of_frame[frame]
-    history = clean[key] & (chunk[key] < chunk[query]) & (frame[key] >= first_seen[frame][query])
-    own = (clean[query] == clean[key]) & (action[query] == action[key])
-    reads_video = action[query] & ~action[key] & clean[key]
-    if not layout.imagines:
-        reads_video = reads_video & clean[query]
-    return history | ((chunk[query] == chunk[key]) & (own | reads_video))
-
-
-def _token_attributes(layout: ChunkLayout, video_tokens: int, action_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return latent frame, cleanness and kind (True: action) of every packed token."""
     streams = [(layout.video_frames, video_tokens), (layout.action_frames, action_tokens)]
     frame = torch.cat([frames.repeat_interleave(n) for frames, n in streams])
     clean = torch.cat([(torch.arange(len(f)) >= len(f) - layout.num_frames).repeat_interleave(n) for f, n in streams])
-    action = torch.arange(len(frame)) >= len(layout.video_frames) * video_tokens
-    return frame, clean, action
+    return PackedTokens(
+        frame=frame,
+        chunk=chunk_of_frame[frame],
+        first_seen=first_seen[frame],
+        clean=clean,
+        action=torch.arange(len(frame)) >= len(layout.video_frames) * video_tokens,
+    )

@@ -50,6 +50,14 @@ class TransformerConfig:
     action_projection: Literal["direct", "factorized"] = "direct"
     """How actions reach the joint width; see `JointProjections`. Direct is the default: the heads of both streams
     then live in one space from the first step, since only the input side is interpolated."""
+    backbone: Literal["separate", "shared"] = "separate"
+    """Whether the action stream has layers of its own (the paper's Mixture-of-Transformers) or runs through the video
+    stream's (the published weights)."""
+    action_embedding: Literal["mlp", "linear"] = "mlp"
+    """How an action enters its stream: through a small MLP (the paper), or a single matrix (the published weights)."""
+    text_length: int = 0
+    """Instructions are padded to so many tokens with zeros that are read like words (Wan's and the published weights:
+    512). 0: padding is hidden."""
     eps: float = 1e-6
     """Of every norm."""
 
@@ -63,6 +71,26 @@ class TransformerConfig:
             raise ConfigurationError("canvas", got=self.canvas, allowed=f"multiples of the patch, {PATCH}")
         if self.action_projection not in ("direct", "factorized"):
             raise ConfigurationError("action_projection", got=self.action_projection, allowed="direct, factorized")
+        if self.action_embedding not in ("mlp", "linear"):
+            raise ConfigurationError("action_embedding", got=self.action_embedding, allowed="mlp, linear")
+        if self.text_length < 0:
+            raise ConfigurationError("text_length", got=self.text_length, allowed="0 (padding hidden) or more")
+        self._check_backbone()
+
+    def _check_backbone(self) -> None:
+        if self.backbone not in ("separate", "shared"):
+            raise ConfigurationError("backbone", got=self.backbone, allowed="separate, shared")
+        action = (self.action_width, self.action_ffn_dim, self.action_projection, self.action_embedding)
+        video = (self.video_width, self.video_ffn_dim, "direct", "linear")
+        if self.is_shared and action != video:
+            raise ConfigurationError(
+                "action width, feed-forward, projection and embedding of a shared backbone", got=action, allowed=video
+            )
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether both kinds of token run through the same layers."""
+        return self.backbone == "shared"
 
     @property
     def head_dim(self) -> int:
@@ -80,16 +108,54 @@ class TransformerConfig:
         return self.latent_channels * PATCH**2
 
 
-class Stream(nn.Module):
-    """Everything one kind of token has to itself: its way in, its layers, its way out."""
+class StreamEnds(nn.Module):
+    """What each kind of token has to itself even where the layers are shared: its way in, its clock, its way out."""
 
-    def __init__(self, config: TransformerConfig, *, features: int, width: int, ffn_dim: int, projection: str):
+    def __init__(self, config: TransformerConfig, *, features: int, width: int, embedding: str = "linear"):
         super().__init__()
         self.config = config
         self.embed = nn.Linear(features, width)
+        if embedding == "mlp":
+            self.embed_out = nn.Linear(width, width)
         self.time_in = nn.Linear(config.frequency_dim, width)
         self.time_out = nn.Linear(width, width)
         self.time_projection = nn.Linear(width, 6 * width)
+        self.head = nn.Linear(width, features)
+
+    def enter(self, values: Tensor) -> Tensor:
+        """Return tokens at the stream's width."""
+        tokens = self.embed(values)
+        return self.embed_out(F.gelu(tokens, approximate="tanh")) if hasattr(self, "embed_out") else tokens
+
+    def time(self, flow_time: Float[Tensor, "batch frames"]) -> Tensor:
+        """Return the time embedding of each latent frame; Wan's clock is turned round here and nowhere else."""
+        timestep = WAN_TIMESTEPS * (1 - flow_time.float())
+        code = get_timestep_embedding(
+            timestep.flatten(), self.config.frequency_dim, flip_sin_to_cos=True, downscale_freq_shift=0
+        )
+        code = code.unflatten(0, flow_time.shape).to(self.time_in.weight.dtype)
+        return self.time_out(F.silu(self.time_in(code)))
+
+    def leave(self, x: Tensor, time: Tensor, head_table: Tensor) -> Tensor:
+        """Return velocities (data - noise); the network below speaks Wan's noise - data."""
+        shift, scale = (head_table + time.unsqueeze(2)).unsqueeze(2).unbind(3)
+        return -self.head(modulated_norm(x, shift, scale, self.config.eps))
+
+
+class Stream(StreamEnds):
+    """Ends, and the layers between them."""
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        features: int,
+        width: int,
+        ffn_dim: int,
+        projection: str,
+        embedding: str = "linear",
+    ):
+        super().__init__(config, features=features, width=width, embedding=embedding)
         self.text_in = nn.Linear(config.text_dim, width)
         self.text_out = nn.Linear(width, width)
         self.blocks = nn.ModuleList(
@@ -104,42 +170,11 @@ class Stream(nn.Module):
             for _ in range(config.num_layers)
         )
         self.head_table = nn.Parameter(torch.randn(2, width) / width**0.5)
-        self.head = nn.Linear(width, features)
-
-    def enter(self, values: Tensor) -> Tensor:
-        """Return tokens at the stream's width."""
-        return self.embed(values)
-
-    def time(self, flow_time: Float[Tensor, "batch frames"]) -> Tensor:
-        """Return the time embedding of each latent frame; Wan's clock is turned round here and nowhere else."""
-        timestep = WAN_TIMESTEPS * (1 - flow_time.float())
-        code = get_timestep_embedding(
-            timestep.flatten(), self.config.frequency_dim, flip_sin_to_cos=True, downscale_freq_shift=0
-        )
-        code = code.unflatten(0, flow_time.shape).to(self.time_in.weight.dtype)
-        return self.time_out(F.silu(self.time_in(code)))
 
     def read_text(self, tokens: Tensor, bias: Tensor) -> list[TextKeys]:
         """Return every layer's keys and values of an instruction."""
         text = self.text_out(F.gelu(self.text_in(tokens), approximate="tanh"))
         return [block.text.text_keys(text, bias) for block in self.blocks]  # type: ignore[union-attr]
-
-    def leave(self, x: Tensor, time: Tensor) -> Tensor:
-        """Return velocities (data - noise); the network below speaks Wan's noise - data."""
-        shift, scale = (self.head_table + time.unsqueeze(2)).unsqueeze(2).unbind(3)
-        return -self.head(modulated_norm(x, shift, scale, self.config.eps))
-
-
-class ActionStream(Stream):
-    """An action enters through a small MLP, not a single matrix."""
-
-    def __init__(self, config: TransformerConfig, *, features: int, width: int, ffn_dim: int, projection: str):
-        super().__init__(config, features=features, width=width, ffn_dim=ffn_dim, projection=projection)
-        self.embed_out = nn.Linear(width, width)
-
-    def enter(self, values: Tensor) -> Tensor:
-        """Return tokens at the stream's width."""
-        return self.embed_out(F.gelu(self.embed(values), approximate="tanh"))
 
 
 @dataclass(frozen=True)
@@ -166,13 +201,22 @@ class WorldActionModel(nn.Module):
             ffn_dim=config.video_ffn_dim,
             projection="direct",
         )
-        self.action = ActionStream(
-            config,
-            features=config.action_channels,
-            width=config.action_width,
-            ffn_dim=config.action_ffn_dim,
-            projection=config.action_projection,
-        )
+        if config.is_shared:
+            self.action = StreamEnds(config, features=config.action_channels, width=config.action_width)
+        else:
+            self.action = Stream(
+                config,
+                features=config.action_channels,
+                width=config.action_width,
+                ffn_dim=config.action_ffn_dim,
+                projection=config.action_projection,
+                embedding=config.action_embedding,
+            )
+
+    @property
+    def action_layers(self) -> Stream:
+        """The layers that actions run through: their own, or the video stream's."""
+        return self.video if self.config.is_shared else cast("Stream", self.action)
 
     def video_rotary(self, frames: Tensor, device: torch.device | None = None) -> RotaryTable:
         """Return the rotary table of whole latent frames of video."""
@@ -187,14 +231,21 @@ class WorldActionModel(nn.Module):
     def read_text(self, tokens: Float[Tensor, "batch length text_dim"], lengths: Int[Tensor, " batch"]) -> TextContext:
         """Return the instruction as keys and values, to be computed once and used in every step.
 
-        Padding is hidden; of an empty instruction one zero token stays visible.
+        Without `text_length` padding is hidden; of an empty instruction one zero token stays visible. With it, all the
+        zeros up to that length are read: they are equal, so one key stands for all, its score raised by the
+        logarithm of their number. That is exact, and spares nearly all of 512 keys.
         """
-        shown = lengths.clamp(min=1)
-        tokens = tokens[:, : int(shown.max())]
-        hidden = torch.arange(tokens.shape[1], device=tokens.device) >= shown[:, None]
-        bias = torch.zeros(hidden.shape, dtype=tokens.dtype, device=tokens.device)
-        bias = bias.masked_fill(hidden, float("-inf"))[:, None, None]
-        return TextContext(self.video.read_text(tokens, bias), self.action.read_text(tokens, bias))
+        total = self.config.text_length
+        own = lengths.clamp(max=total) if total else lengths.clamp(min=1)
+        num_zeros = total - own if total else torch.zeros_like(own)
+        width = int((own + (num_zeros > 0)).max())
+        tokens = F.pad(tokens[:, :width], (0, 0, 0, max(0, width - tokens.shape[1])))
+        place = torch.arange(width, device=tokens.device)
+        tokens = tokens * (place < own[:, None])[..., None]
+        padding = torch.where(place == own[:, None], num_zeros[:, None], 0).to(tokens.dtype).log()
+        bias = torch.where(place < own[:, None], 0.0, padding)[:, None, None]
+        video = self.video.read_text(tokens, bias)
+        return TextContext(video, video if self.config.is_shared else self.action_layers.read_text(tokens, bias))
 
     def forward(
         self,
@@ -208,10 +259,10 @@ class WorldActionModel(nn.Module):
         Training and inference both come through here: `attention` alone says who sees whom.
         """
         passes = [
-            _StreamPass(stream, given, keys)
-            for stream, given, keys in (
-                (self.video, video, text.video),
-                (self.action, action, text.action),
+            _StreamPass(ends, layers, given, keys)
+            for ends, layers, given, keys in (
+                (self.video, self.video, video, text.video),
+                (self.action, self.action_layers, action, text.action),
             )
         ]
         for layer in range(self.config.num_layers):
@@ -225,14 +276,14 @@ class WorldActionModel(nn.Module):
 class _StreamPass:
     """The tokens of one stream on their way through the layers; does nothing if the stream is absent."""
 
-    def __init__(self, stream: Stream, given: StreamInput | None, text: list[TextKeys]):
-        self._stream, self._given, self._text = stream, given, text
+    def __init__(self, ends: StreamEnds, layers: Stream, given: StreamInput | None, text: list[TextKeys]):
+        self._ends, self._layers, self._given, self._text = ends, layers, given, text
         if given is None:
             return
-        self._x = stream.enter(given.values)
-        self._time = stream.time(given.flow_time)
-        six = stream.time_projection(F.silu(self._time)).unflatten(-1, (6, -1))
-        self._blocks = cast("list[StreamBlock]", list(stream.blocks))
+        self._x = ends.enter(given.values)
+        self._time = ends.time(given.flow_time)
+        six = ends.time_projection(F.silu(self._time)).unflatten(-1, (6, -1))
+        self._blocks = cast("list[StreamBlock]", list(layers.blocks))
         self._modulations = [block.modulation(six) for block in self._blocks]
 
     def project(self, layer: int):
@@ -247,4 +298,4 @@ class _StreamPass:
         self._x = block.update(self._x, attended, self._modulations[layer], self._text[layer])
 
     def velocity(self) -> Tensor | None:
-        return None if self._given is None else self._stream.leave(self._x, self._time)
+        return None if self._given is None else self._ends.leave(self._x, self._time, self._layers.head_table)

@@ -1,0 +1,36 @@
+"""How large the KV cache of one session is, without making one."""
+
+from dataclasses import dataclass
+
+from foreact.policy.predictor import InferenceConfig
+from foreact.transformer.model import TransformerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheSize:
+    """One session's keys and values."""
+
+    rows: int
+    """2 under guidance: a conditional and an unconditional one."""
+    latent_frames: int
+    """The window, and the scratch space of one chunk beside it."""
+    token_bytes: int
+    """Of one token, all layers, one row, in bfloat16."""
+    float32_bytes: int
+    """The whole cache in float32."""
+    bfloat16_bytes: int
+    """The whole cache in bfloat16."""
+
+
+def cache_size(config: TransformerConfig, inference: InferenceConfig) -> CacheSize:
+    """Return the sizes: a key and a value of the joint width per layer, row and token."""
+    frames = inference.window + inference.latent_frames_per_chunk
+    tokens = frames * (config.video_tokens + config.actions_per_latent_frame)
+    numbers = 2 * config.num_layers * config.video_width
+    return CacheSize(
+        rows=inference.rows,
+        latent_frames=frames,
+        token_bytes=2 * numbers,
+        float32_bytes=4 * inference.rows * tokens * numbers,
+        bfloat16_bytes=2 * inference.rows * tokens * numbers,
+    )
