@@ -6,7 +6,19 @@ import pytest
 
 from foreact.cli import main
 
-COMMANDS = ("collect", "train-vae", "encode", "train", "evaluate", "demo", "describe", "init", "imagine", "verify")
+COMMANDS = (
+    "collect",
+    "train-vae",
+    "encode",
+    "train",
+    "evaluate",
+    "demo",
+    "describe",
+    "bench",
+    "init",
+    "imagine",
+    "verify",
+)
 
 
 def run(*arguments: object) -> None:

@@ -137,6 +137,7 @@ def evaluate(
     policy: str = "tiny",
     episodes: int = 50,
     seed: int = 1_000_000,
+    schedule: str | None = None,
     video_steps: int | None = None,
     s_stop: float | None = None,
     action_steps: int | None = None,
@@ -161,10 +162,11 @@ def evaluate(
         policy: Name of a shipped policy, or a folder.
         episodes: Number of episodes.
         seed: Of the first; demonstrations use seeds far below.
+        schedule: Steps by name: exact, fast or turbo; the policy's own by default. What follows wins over it.
         video_steps: Denoising steps of the video; the policy's own by default, as all that follow.
         s_stop: Flow time at which imagining stops, 0 to 1.
         action_steps: Denoising steps of the actions.
-        video_guidance: Guidance scale of the video.
+        video_guidance: Guidance scale of the video; 1 is none, and halves its cost.
         window: Latent frames of history.
         latent_frames_per_chunk: K.
         execution_horizon: Actions of a chunk executed before the next is predicted; all by default.
@@ -184,7 +186,10 @@ def evaluate(
         "latent_frames_per_chunk": latent_frames_per_chunk,
     }
     changes = {name: value for name, value in settings.items() if value is not None}
-    run.evaluate(policy, task, out, episodes, seed, changes, execution_horizon, not open_loop, videos, device, threads)
+    closed = not open_loop
+    run.evaluate(
+        policy, task, out, episodes, seed, schedule, changes, execution_horizon, closed, videos, device, threads
+    )
 
 
 def demo(
@@ -192,6 +197,7 @@ def demo(
     task: str = "lift_cube",
     episodes: int = 3,
     seed: int = 1_000_000,
+    schedule: str | None = None,
     out: Path = Path("outputs/demo"),
     threads: int | None = None,
 ) -> None:
@@ -204,12 +210,13 @@ def demo(
         task: reach_cube, lift_cube, transfer_cube, remember_bin or remember_bin_two.
         episodes: Number of episodes.
         seed: Of the first.
+        schedule: Denoising steps by name: exact, fast or turbo; the policy's own by default.
         out: Gets the videos and figures.
         threads: CPU threads; all by default.
     """
     from foreact.commands import run
 
-    run.demo(policy, task, episodes, seed, out, threads)
+    run.demo(policy, task, episodes, seed, schedule, out, threads)
 
 
 def imagine(
@@ -220,9 +227,11 @@ def imagine(
     chunks: int = 3,
     state: tuple[str, ...] = (),
     seed: int = 0,
+    schedule: str | None = None,
     video_steps: int | None = None,
     s_stop: float | None = None,
     action_steps: int | None = None,
+    video_guidance: float | None = None,
     window: int | None = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -244,18 +253,26 @@ def imagine(
         state: Where the robot stands in the picture, its own units: numbers, or one file (.json, .csv). By default the
             middle of what the policy was trained on.
         seed: Of the noise; another seed imagines another future.
+        schedule: Steps by name: exact, fast or turbo; the policy's own by default. What follows wins over it.
         video_steps: Denoising steps of the video; the policy's own by default, as all that follow.
         s_stop: Flow time at which imagining stops, 0 to 1.
         action_steps: Denoising steps of the actions.
+        video_guidance: Guidance scale of the video; 1 is none, and halves its cost.
         window: Latent frames of history.
         device: cpu or cuda.
         threads: CPU threads; all by default.
     """
     from foreact.commands import imagine as command
 
-    settings = {"video_steps": video_steps, "s_stop": s_stop, "action_steps": action_steps, "window": window}
+    settings = {
+        "video_steps": video_steps,
+        "s_stop": s_stop,
+        "action_steps": action_steps,
+        "video_guidance": video_guidance,
+        "window": window,
+    }
     changes = {name: value for name, value in settings.items() if value is not None}
-    command.imagine(policy, image, instruction, chunks, out, state, seed, changes, device, threads)
+    command.imagine(policy, image, instruction, chunks, out, state, seed, changes, device, threads, schedule=schedule)
 
 
 def describe(
@@ -296,6 +313,59 @@ def describe(
     }
     changes = {name: value for name, value in settings.items() if value is not None}
     command.describe(preset, changes, json)
+
+
+def bench(
+    preset: str = "tiny",
+    policy: Path | None = None,
+    history: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0),
+    sessions: tuple[int, ...] = (1, 2, 4, 8),
+    repeats: int = 5,
+    window: int | None = None,
+    video_steps: int | None = None,
+    action_steps: int | None = None,
+    video_guidance: float | None = None,
+    layers: int | None = None,
+    device: str = "cpu",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+    threads: int | None = None,
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Time a policy's chunks on this machine: per stage, by length of history, by number of sessions in a batch.
+
+    The floor beside each time is the longer of computing and moving at this machine's own ceilings, measured in the
+    same run. A preset is timed with random weights, which take as long as trained ones.
+
+    Example: foreact bench --preset tiny --threads 1 --out outputs/bench
+
+    Args:
+        preset: tiny, tiny-reactive, small, wan5b or wan5b-shared.
+        policy: Folder of a policy, instead of a preset.
+        history: Shares of the window that are full before the first chunk.
+        sessions: How many sessions go through the network together, with a full window.
+        repeats: Chunks that count, per setting; settings alternate.
+        window: Latent frames of history; the preset's own by default, as all that follow.
+        video_steps: Denoising steps of the video.
+        action_steps: Denoising steps of the actions.
+        video_guidance: Guidance scale of the video; 1 is none.
+        layers: Fewer layers of a preset, for machines that cannot hold it.
+        device: cpu or cuda.
+        dtype: Of weights and arithmetic, for presets.
+        threads: CPU threads; all by default.
+        out: Gets bench.json and bench.png.
+        json: Print every figure as JSON.
+    """
+    from foreact.commands import bench as command
+
+    settings = {
+        "window": window,
+        "video_steps": video_steps,
+        "action_steps": action_steps,
+        "video_guidance": video_guidance,
+    }
+    changes = {name: value for name, value in settings.items() if value is not None}
+    command.bench(preset, policy, history, sessions, repeats, changes, layers, device, dtype, threads, out, json)
 
 
 def init(
@@ -369,6 +439,7 @@ def main(arguments: list[str] | None = None) -> None:
             "evaluate": evaluate,
             "demo": demo,
             "describe": describe,
+            "bench": bench,
             "init": init,
             "imagine": imagine,
             "verify": verify,

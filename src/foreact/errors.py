@@ -62,5 +62,9 @@ class CheckpointError(ForeactError):
     """A checkpoint that is missing, damaged, or of another configuration."""
 
 
+class CapacityError(ForeactError):
+    """No room for more now; what runs goes on."""
+
+
 class SimulationError(ForeactError):
     """The simulator cannot run or was misused."""

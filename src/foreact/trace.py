@@ -2,8 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 
 class Trace:
@@ -33,3 +33,12 @@ class Trace:
         """Return milliseconds per span, and start anew."""
         spent, self._spent_ms = dict(self._spent_ms), defaultdict(float)
         return spent
+
+
+@contextmanager
+def span_all(traces: Iterable[Trace], name: str) -> Iterator[None]:
+    """Add the time spent inside to `name` of every trace: each had to wait for all."""
+    with ExitStack() as spans:
+        for trace in traces:
+            spans.enter_context(trace.span(name))
+        yield

@@ -108,7 +108,7 @@ def test_the_cache_begins_with_the_actions_that_hold_the_robot(tiny) -> None:
     session = begun(policy, tiny)
     np.testing.assert_allclose(session.initial_pose, STATE)
     told = []
-    policy.predictor.append_observed = lambda rollout, latents, actions: told.append(actions)
+    policy.predictor.append_observed_together = lambda rollouts, latents, actions: told.append(actions[0])
     fresh = policy.start("push")
     policy.observe_first(fresh, tiny.images(1), STATE)
     held = policy.codec.encode(np.repeat(STATE[None], 4, axis=0), STATE)

@@ -53,6 +53,11 @@ def test_post_training_is_as_published():
     assert get_recipe("wan5b").precision == "bfloat16"
 
 
+@pytest.mark.parametrize("name", ["wan5b", "wan5b-shared"])
+def test_the_full_size_keeps_no_layer_for_the_backward_pass(name):
+    assert get_recipe(name).batch.recompute
+
+
 def test_the_full_size_sees_what_was_published():
     recipe, shared = get_recipe("wan5b"), get_recipe("wan5b-shared")
     network, inference = recipe.transformer, recipe.inference

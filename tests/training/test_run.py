@@ -116,6 +116,17 @@ def test_resumed_equals_uninterrupted(tiny, recipe, dataset, finished, tmp_path,
     assert_same_files(tmp_path / "r", folder)
 
 
+def test_recomputing_may_begin_when_memory_falls_short(tiny, recipe, dataset, finished, tmp_path, one_thread) -> None:
+    """How gradients are come by is no part of what a run is: it goes on to the same weights."""
+    killed = train(recipe, [dataset], tiny.vae(), tmp_path / "r")
+    next(killed), next(killed)
+    killed.close()
+    thrifty = replace(recipe, batch=replace(recipe.batch, recompute=True))
+    run(thrifty, dataset, tiny, tmp_path / "r")
+    assert_same_files(tmp_path / "r", finished[0])
+    assert json.loads((tmp_path / "r" / "recipe.json").read_text())["batch"]["recompute"]
+
+
 def test_a_finished_run_has_nothing_to_do(tiny, recipe, dataset, finished, tmp_path) -> None:
     before = (finished[0] / STATE_FILE).read_bytes()
     assert run(recipe, dataset, tiny, finished[0]) == []

@@ -58,6 +58,20 @@ def test_the_micro_batch_changes_nothing(tiny, step: int, imagines: bool) -> Non
         torch.testing.assert_close(gradient, results[0][1], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("imagines", [True, False])
+@pytest.mark.filterwarnings("ignore:Mismatch dtype")
+def test_recomputing_changes_nothing_to_the_last_bit(tiny, one_thread, imagines: bool, bfloat16: bool) -> None:
+    model, results = tiny.model(num_layers=3), []
+    for recompute in (False, True):
+        batch = replace(BATCH, global_batch=2, micro_batch=2, imagines=imagines, recompute=recompute)
+        sequences = [tiny.sequence(4, seed=1)]
+        learner = learner_of(tiny, model, batch=batch, sequences=sequences, bfloat16=bfloat16)
+        results.append(gradients(learner, model, 0))
+    assert results[0][0] == results[1][0]
+    assert torch.equal(results[0][1], results[1][1]) and results[0][1].any()
+
+
 def test_a_step_is_a_function_of_seed_and_step(tiny, one_thread) -> None:
     model = tiny.model()
     first, again = learner_of(tiny, model), learner_of(tiny, model)

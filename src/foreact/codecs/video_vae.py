@@ -6,6 +6,7 @@ earlier frame leaves for a later one is the tail of each causal convolution's in
 stream owns its cache, the network owns weights only, so that any number of sessions can share one network.
 """
 
+from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
 
@@ -38,6 +39,25 @@ class FeatureCache:
         """An independent cache in the same state."""
         twin = copy(self)
         twin._entries = list(self._entries)
+        return twin
+
+    @property
+    def signature(self) -> tuple:
+        """What must be equal for caches to be joined: which entries there are, and their shapes."""
+        return tuple(entry.shape[1:] if isinstance(entry, Tensor) else entry for entry in self._entries)
+
+    def take(self, rows: slice) -> "FeatureCache":
+        """The cache of some rows of the batch."""
+        twin = self.copy()
+        twin._entries = [entry[rows] if isinstance(entry, Tensor) else entry for entry in self._entries]
+        return twin
+
+    @staticmethod
+    def join(caches: Sequence["FeatureCache"]) -> "FeatureCache":
+        """One cache for a batch; the caches have the same signature."""
+        twin = caches[0].copy()
+        columns = zip(*(cache._entries for cache in caches), strict=True)
+        twin._entries = [torch.cat(column) if isinstance(column[0], Tensor) else column[0] for column in columns]
         return twin
 
     def keywords(self) -> dict:
@@ -144,7 +164,7 @@ class VideoVAE(nn.Module):
         Raises:
             InputError: The clip has a shape that the network cannot take, the cache being what it is.
         """
-        self._check_pixels(pixels, cache)
+        self.check_pixels(pixels, cache)
         patches = patchify(pixels.to(self.autoencoder.dtype), self.patch_size)
         pieces = []
         if cache.is_empty:
@@ -168,7 +188,12 @@ class VideoVAE(nn.Module):
             pieces.append(self.autoencoder.decoder(hidden, **cache.keywords()))
         return unpatchify(torch.cat(pieces, dim=2), self.patch_size)
 
-    def _check_pixels(self, pixels: Tensor, cache: FeatureCache) -> None:
+    def check_pixels(self, pixels: Tensor, cache: FeatureCache) -> None:
+        """Refuse a clip that a stream in this state cannot take.
+
+        Raises:
+            InputError: Its shape is none the network can take now.
+        """
         factor, step = self.spatial_factor, self.temporal_factor
         num_started = 1 if cache.is_empty else 0
         fits = (
@@ -207,8 +232,37 @@ class EncoderStream:
         Raises:
             InputError: Another number of frames, or a size the network cannot take.
         """
-        mean, _ = self._vae.moments(pixels, self._cache)
-        return (mean.float() - self._mean) / self._std
+        return self.encode_together([self], [pixels])[0]
+
+    @staticmethod
+    @torch.no_grad()
+    def encode_together(streams: Sequence["EncoderStream"], pixels: Sequence[Tensor]) -> list[Tensor]:
+        """What `encode` returns for each stream, in as few forwards as their shapes and states allow.
+
+        Args:
+            streams: All different, of one VAE; all move on, or none if the shape of any is refused.
+            pixels: For each [1, 3, time, height, width].
+
+        Raises:
+            InputError: As `encode`.
+        """
+        alike: dict[tuple, list[int]] = {}
+        for index, (stream, clip) in enumerate(zip(streams, pixels, strict=True)):
+            stream._vae.check_pixels(clip, stream._cache)
+            alike.setdefault((clip.shape, stream._cache.signature), []).append(index)
+        latents: dict[int, Tensor] = {}
+        for indices in alike.values():
+            group = [streams[index] for index in indices]
+            cache = group[0]._cache if len(group) == 1 else FeatureCache.join([stream._cache for stream in group])
+            mean, _ = group[0]._vae.moments(torch.cat([pixels[index] for index in indices]), cache)
+            encoded = (mean.float() - group[0]._mean) / group[0]._std
+            size = len(encoded) // len(group)
+            for place, (index, stream) in enumerate(zip(indices, group, strict=True)):
+                rows = slice(place * size, (place + 1) * size)
+                latents[index] = encoded[rows]
+                if len(group) > 1:
+                    stream._cache = cache.take(rows)
+        return [latents[index] for index in range(len(streams))]
 
     def copy(self) -> "EncoderStream":
         """An independent stream in the same state, at the cost of one short list: for looking ahead."""

@@ -12,8 +12,9 @@ from foreact.evaluation.dream import Dream, DreamConfig, DreamedChunk, check_ima
 from foreact.evaluation.dream_files import describe_dream, write_dream
 from foreact.evaluation.first_pictures import check_cameras, picture_paths, read_picture
 from foreact.evaluation.first_state import read_state, typical_state
-from foreact.policy.checkpoint import load, with_settings
+from foreact.policy.checkpoint import load
 from foreact.policy.policy import Policy
+from foreact.policy.schedules import apply_schedule, get_schedule
 
 ASSUMED = {
     False: "in the middle of what the policy was trained on",
@@ -33,8 +34,12 @@ def imagine(
     changes: Mapping[str, Any],
     device: str,
     threads: int | None,
+    *,
+    schedule: str | None = None,
 ) -> None:
     """See `foreact.cli.imagine`."""
+    if schedule is not None:
+        get_schedule(schedule)  # an unknown one is told before anything large is loaded
     config = DreamConfig(instruction=instruction, num_chunks=chunks, seed=seed)
     paths = picture_paths(image)
     images = {camera: read_picture(path) for camera, path in paths.items()}
@@ -43,7 +48,7 @@ def imagine(
     policy = load(policy_name, device=use_device(device, threads))
     check_imagines(policy)
     check_cameras(images, policy.embodiment)
-    policy = with_settings(policy, **changes)
+    policy = apply_schedule(policy, schedule, **changes)
     start = _start(policy, state)
     _tell_squeezed(policy, images)
     dreamed = _dream(policy, config, images, start)

@@ -14,8 +14,9 @@ from foreact.evaluation.imagination import FrameErrors, frame_errors, mean_psnr_
 from foreact.evaluation.pictures import write_video
 from foreact.evaluation.suite import SUMMARY_FILE, EvaluationConfig
 from foreact.evaluation.suite import evaluate as run_suite
-from foreact.policy.checkpoint import load, with_settings
+from foreact.policy.checkpoint import load
 from foreact.policy.policy import Policy
+from foreact.policy.schedules import apply_schedule, describe_steps, get_schedule
 
 
 def evaluate(
@@ -24,6 +25,7 @@ def evaluate(
     out: Path,
     episodes: int,
     seed: int,
+    schedule: str | None,
     changes: Mapping[str, Any],
     execution_horizon: int | None,
     closed: bool,
@@ -35,7 +37,7 @@ def evaluate(
     config = EvaluationConfig(
         task=task, num_episodes=episodes, seed=seed, closed=closed, execution_horizon=execution_horizon
     )
-    policy = with_settings(load(policy_name, device=use_device(device, threads)), **changes)
+    policy = _load(policy_name, schedule, changes, device, threads)
 
     errors: list[FrameErrors] = []
 
@@ -45,14 +47,16 @@ def evaluate(
             errors.append(frame_errors(policy, record))
 
     summary = _run(policy, config, out, film)
-    console.print(_summary_table(summary))
+    console.print(_summary_table(summary, policy))
     _tell_imagination(errors)
     console.print(f"Everything is in [bold]{out}[/].")
 
 
-def demo(policy_name: str, task: str, episodes: int, seed: int, out: Path, threads: int | None) -> None:
+def demo(
+    policy_name: str, task: str, episodes: int, seed: int, schedule: str | None, out: Path, threads: int | None
+) -> None:
     """See `foreact.cli.demo`."""
-    policy = load(policy_name, device=use_device("cpu", threads))
+    policy = _load(policy_name, schedule, {}, "cpu", threads)
     config = EvaluationConfig(task=task, num_episodes=episodes, seed=seed)
     _introduce(policy, config)
     written: list[Path] = []
@@ -83,6 +87,12 @@ def demo(policy_name: str, task: str, episodes: int, seed: int, out: Path, threa
         console.print(f"  [bold]{path}[/]")
 
 
+def _load(name: str, schedule: str | None, changes: Mapping[str, Any], device: str, threads: int | None) -> Policy:
+    if schedule is not None:
+        get_schedule(schedule)  # an unknown one is told before anything large is loaded
+    return apply_schedule(load(name, device=use_device(device, threads)), schedule, **changes)
+
+
 def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record) -> dict[str, Any]:
     successes = 0
     with progress_bar() as bar:
@@ -102,7 +112,8 @@ def _introduce(policy: Policy, config: EvaluationConfig) -> None:
         f"The policy ({parameters:.1f} M weights) imagines "
         f"{settings.latent_frames_per_chunk * timing.vae_factor} camera frames, decodes the "
         f"{policy.actions_per_chunk} actions that lead there, executes them at {timing.action_hz:g} Hz, "
-        "and replaces what it imagined by what it saw."
+        "and replaces what it imagined by what it saw.\n"
+        f"A chunk takes {describe_steps(settings)}."
     )
 
 
@@ -127,10 +138,11 @@ def _caption(task: str, result: EpisodeResult) -> str:
     return f"{task}, seed {result.seed}: {'success' if result.success else 'no success'}"
 
 
-def _summary_table(summary: Mapping[str, Any]) -> Table:
+def _summary_table(summary: Mapping[str, Any], policy: Policy) -> Table:
     table = Table(show_header=False, box=None)
     low, high = summary["ci95_low"], summary["ci95_high"]
     table.add_row("task", summary["task"])
+    table.add_row("schedule", describe_steps(policy.config))
     table.add_row(
         "success",
         f"{summary['success_rate']:.0%} of {summary['episodes']} episodes (95 % interval {low:.0%} to {high:.0%})",

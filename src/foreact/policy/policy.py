@@ -1,6 +1,6 @@
 """From camera frames to actions, step by step: encode, append, imagine, decode."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from foreact.codecs.pixels import pixels_from_frames
 from foreact.codecs.text import TextEncoder
-from foreact.codecs.video_vae import VideoVAE
+from foreact.codecs.video_vae import EncoderStream, VideoVAE
 from foreact.codecs.weights import digest_weights
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import ConfigurationError, InputError
-from foreact.policy.predictor import InferenceConfig, Predictor
+from foreact.policy.predictor import InferenceConfig, Prediction, Predictor
 from foreact.policy.session import Session
-from foreact.trace import Trace
+from foreact.trace import Trace, span_all
 from foreact.transformer.model import WorldActionModel
 from foreact.types import ActionChunk
 
@@ -119,7 +119,8 @@ class Policy:
         if session.initial_pose is not None:
             raise InputError("first observation", got="a session that already has one", cure="use observe()")
         pose, held = self._standstill(state)
-        self._append(session, images, held, num_frames=1)
+        self._check_counts(images, 1, len(held))
+        self._append([session], [images], [held[None]])
         session.initial_pose = pose
 
     def _standstill(self, state: np.ndarray) -> tuple[np.ndarray, Tensor]:
@@ -143,9 +144,32 @@ class Policy:
         Raises:
             InputError: Counts that do not make whole latent frames, missing cameras, or numbers that are not finite.
         """
+        self.observe_together([session], [images], [executed_actions])
+
+    def observe_together(
+        self, sessions: Sequence[Session], images: Sequence[Images], executed_actions: Sequence[np.ndarray]
+    ) -> None:
+        """Take in what several robots saw and did: `observe` for each, in as few forwards as their counts allow.
+
+        Args:
+            sessions: All different; changed, or none of them if the input of any is refused.
+            images: For each, as `observe`.
+            executed_actions: For each, as `observe`.
+
+        Raises:
+            InputError: As `observe`, or a session that is there twice.
+        """
+        _check_distinct(sessions)
+        seen = zip(sessions, images, executed_actions, strict=True)
+        actions = [self._check_observed(session, shown, executed) for session, shown, executed in seen]
+        self._append(sessions, images, actions)
+
+    def _check_observed(self, session: Session, images: Images, executed_actions: np.ndarray) -> Tensor:
+        """Return the executed actions in model units [frames, actions, channels]."""
         if session.initial_pose is None:
             raise InputError("observation", got="a new session", cure="call observe_first() once before")
-        per_frame = self.embodiment.timing.actions_per_latent_frame
+        timing = self.embodiment.timing
+        per_frame = timing.actions_per_latent_frame
         num_frames, left_over = divmod(len(executed_actions), per_frame)
         if left_over or not num_frames:
             raise InputError(
@@ -159,32 +183,35 @@ class Policy:
                 allowed=f"at most {most * per_frame}, one chunk",
                 cure="observe after every chunk",
             )
+        self._check_counts(images, num_frames * timing.vae_factor, len(executed_actions))
         actions = torch.from_numpy(self.codec.encode(executed_actions, session.initial_pose))
-        self._append(session, images, actions, num_frames=num_frames)
+        return actions.unflatten(0, (num_frames, per_frame))
 
-    def _append(self, session: Session, images: Images, actions: Tensor, *, num_frames: int) -> None:
-        """Encode what was seen and append it with the actions, in model units [time, channels]."""
-        timing = self.embodiment.timing
-        first = session.rollout.num_observed == 0
-        expected = 1 if first else num_frames * timing.vae_factor
+    def _check_counts(self, images: Images, expected: int, num_actions: int) -> None:
         counts = {camera: len(images[camera]) for camera in self.embodiment.cameras if camera in images}
         if any(count != expected for count in counts.values()):
-            raise InputError(f"camera frames for {len(actions)} actions", got=counts, allowed=expected)
-        with session.rollout.trace.span("encode"):
-            session.observed = self.encode_frames(session, images)
-        per_frame = (num_frames, timing.actions_per_latent_frame)
-        self.predictor.append_observed(session.rollout, session.observed, actions.unflatten(0, per_frame))
-        session.prediction = None
+            raise InputError(f"camera frames for {num_actions} actions", got=counts, allowed=expected)
 
-    @torch.no_grad()
+    def _append(self, sessions: Sequence[Session], images: Sequence[Images], actions: Sequence[Tensor]) -> None:
+        """Encode what was seen and append it with the actions, in model units."""
+        rollouts = [session.rollout for session in sessions]
+        with span_all((rollout.trace for rollout in rollouts), "encode"):
+            observed = self._encode(sessions, images)
+        self.predictor.append_observed_together(rollouts, observed, actions)
+        for session, latents in zip(sessions, observed, strict=True):
+            session.observed, session.prediction = latents, None
+
     def encode_frames(self, session: Session, images: Images) -> Float[Tensor, "channels frames height width"]:
         """Return the latents of new camera frames, laid out; the session's VAE streams move on."""
+        return self._encode([session], [images])[0]
+
+    def _encode(self, sessions: Sequence[Session], images: Sequence[Images]) -> list[Tensor]:
         layout, device = self.embodiment.layout, self.predictor.device
-        encoded = []
-        for camera, clip in layout.pictures(images):
-            pixels = pixels_from_frames(clip).to(device)
-            encoded.append(session.streams[camera].encode(pixels)[0])
-        return layout.assemble(encoded)
+        pictures = [layout.pictures(shown) for shown in images]
+        streams = [session.streams[camera] for session in sessions for camera in layout.cameras]
+        pixels = [pixels_from_frames(clip).to(device) for shown in pictures for _, clip in shown]
+        encoded = iter(EncoderStream.encode_together(streams, pixels))
+        return [layout.assemble([next(encoded)[0] for _ in layout.cameras]) for _ in sessions]
 
     def predict(self, session: Session) -> ActionChunk:
         """Return the next chunk of actions, within the robot's limits, and the future they were decoded from.
@@ -195,11 +222,27 @@ class Policy:
         Raises:
             InputError: Nothing has been observed yet.
         """
-        if session.initial_pose is None:
+        return self.predict_together([session])[0]
+
+    def predict_together(self, sessions: Sequence[Session]) -> list[ActionChunk]:
+        """Return the next chunk of several robots, computed as one batch: what `predict` returns for each.
+
+        Args:
+            sessions: All different, one or more; they may have started, and observed, at different times.
+
+        Raises:
+            InputError: One has observed nothing yet, or is there twice.
+        """
+        _check_distinct(sessions)
+        if any(session.initial_pose is None for session in sessions):
             raise InputError("prediction", got="a session without observations", cure="call observe_first() before")
-        session.prediction = self.predictor.predict(session.rollout)
-        decoded = self.codec.decode(session.prediction.actions.flatten(0, 1).numpy(), session.initial_pose)
-        imagined = session.prediction.latents
+        predictions = self.predictor.predict_together([session.rollout for session in sessions])
+        return [self._finish(session, made) for session, made in zip(sessions, predictions, strict=True)]
+
+    def _finish(self, session: Session, prediction: Prediction) -> ActionChunk:
+        session.prediction = prediction
+        decoded = self.codec.decode(prediction.actions.flatten(0, 1).numpy(), session.initial_pose)
+        imagined = prediction.latents
         return ActionChunk(
             actions=self.embodiment.clip_actions(decoded),
             imagined_latents=None if imagined is None else imagined.numpy(),
@@ -217,6 +260,11 @@ class Policy:
             raise InputError("open loop", got="nothing imagined", cure="call predict() of a policy that imagines")
         self.predictor.append_observed(session.rollout, prediction.latents, prediction.actions)
         session.prediction = None
+
+
+def _check_distinct(sessions: Sequence[Session]) -> None:
+    if not sessions or len({id(session) for session in sessions}) < len(sessions):
+        raise InputError("sessions of a batch", got=f"{len(sessions)}", allowed="one or more, each once")
 
 
 def _check_fit(networks: Networks, embodiment: Embodiment) -> None:

@@ -8,6 +8,8 @@ Policies trained as the published weights were have the first observed latent fr
 held at its observed value at flow time 1 while the rest is imagined.
 """
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,17 +18,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from foreact.codecs.text import TextEmbedding
-from foreact.errors import ConfigurationError
+from foreact.errors import CapacityError, ConfigurationError
 from foreact.flow.guidance import guide
 from foreact.flow.solver import euler_times, integrate
-from foreact.trace import Trace
-from foreact.transformer.attention import CachedAttention
+from foreact.policy.placement import free_bytes
+from foreact.policy.together import Kind, Together
+from foreact.trace import Trace, span_all
 from foreact.transformer.cache import KVCache
 from foreact.transformer.model import TextContext, WorldActionModel
-from foreact.transformer.positions import RotaryTable
-from foreact.transformer.tokens import StreamInput, patchify, unpatchify
+from foreact.transformer.tokens import patchify, unpatchify
 
-Kind = Literal["video", "action"]
+MOST_OF_FREE = 0.9
+"""Of the free memory that a new session may take: the passes of those there are need some, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +195,23 @@ class Predictor:
     def _dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
 
+    @property
+    def rollout_bytes(self) -> int:
+        """Bytes of one rollout's cache, allocated when it starts; it never grows."""
+        sizes, frames = self.model.config, self.config.window + self.config.latent_frames_per_chunk
+        tokens = frames * (sizes.video_tokens + sizes.actions_per_latent_frame)
+        return 2 * sizes.num_layers * self.config.rows * tokens * sizes.video_width * self._dtype.itemsize
+
+    def _check_capacity(self) -> None:
+        free = free_bytes(str(self.device))
+        if self.rollout_bytes > free * MOST_OF_FREE:
+            raise CapacityError(
+                f"memory for one more session on {self.device}",
+                got=f"{free / 1e6:.0f} MB free",
+                allowed=f"{self.rollout_bytes / MOST_OF_FREE / 1e6:.0f} MB or more",
+                cure="end a session, or load the policy with a shorter window or without guidance",
+            )
+
     @torch.no_grad()
     def start(self, instruction: TextEmbedding, empty: TextEmbedding, *, seed: int) -> Rollout:
         """Return a rollout that has seen nothing yet.
@@ -200,8 +220,12 @@ class Predictor:
             instruction: One embedded instruction.
             empty: The empty instruction, for guidance.
             seed: Of all its noise.
+
+        Raises:
+            CapacityError: There is no memory left for its cache; the rollouts there are go on.
         """
         sizes, rows = self.model.config, self.config.rows
+        self._check_capacity()
         cache = KVCache(
             num_layers=sizes.num_layers,
             batch=rows,
@@ -224,7 +248,6 @@ class Predictor:
         tokens = torch.cat(padded).to(self.device, self._dtype)
         return self.model.read_text(tokens, torch.cat([e.lengths for e in embeddings]).to(self.device))
 
-    @torch.no_grad()
     def append_observed(
         self,
         rollout: Rollout,
@@ -232,107 +255,117 @@ class Predictor:
         actions: Float[Tensor, "frames actions action_channels"],
     ) -> None:
         """Put what was seen, and the actions executed on the way, into the cache; drop what was imagined."""
-        seen = KnownFrames(
-            video=patchify(latents[None].to(self.device)), action=actions[None].to(self.device, torch.float32)
-        )
-        if self.config.first_frame == "chunk" and rollout.num_observed == 0:
-            rollout.head = seen
-            return
-        if rollout.head is not None:
-            seen, rollout.head = rollout.head.followed_by(seen), None
-        rollout.cache.drop_imagined()
-        tokens: dict[Kind, Tensor] = {"video": seen.video, "action": seen.action}
-        video, action = (
-            self._stream_input(values, torch.ones(1, 1), self.config.rows, self._rotary(kind, rollout, seen.num_frames))
-            for kind, values in tokens.items()
-        )
-        with rollout.trace.span("append"):
-            self.model(video, action, rollout.text, CachedAttention(rollout.cache))
-        rollout.cache.append_observed(seen.num_frames)
+        self.append_observed_together([rollout], [latents], [actions])
 
     @torch.no_grad()
+    def append_observed_together(
+        self, rollouts: Sequence[Rollout], latents: Sequence[Tensor], actions: Sequence[Tensor]
+    ) -> None:
+        """Append to several rollouts what each saw and did, in as few forwards as their numbers of frames allow.
+
+        Args:
+            rollouts: All different.
+            latents: For each [channels, frames, height, width].
+            actions: For each [frames, actions, action_channels].
+        """
+        passing: dict[int, list[tuple[Rollout, KnownFrames]]] = defaultdict(list)
+        for rollout, seen_latents, executed in zip(rollouts, latents, actions, strict=True):
+            seen = KnownFrames(
+                video=patchify(seen_latents[None].to(self.device)), action=executed[None].to(self.device, torch.float32)
+            )
+            if self.config.first_frame == "chunk" and rollout.num_observed == 0:
+                rollout.head = seen
+                continue
+            if rollout.head is not None:
+                seen, rollout.head = rollout.head.followed_by(seen), None
+            rollout.cache.drop_imagined()
+            passing[seen.num_frames].append((rollout, seen))
+        for num_frames, pairs in passing.items():
+            self._append([rollout for rollout, _ in pairs], [seen for _, seen in pairs], num_frames)
+
+    def _append(self, rollouts: list[Rollout], seen: list[KnownFrames], num_frames: int) -> None:
+        together, rows = Together(rollouts, self.model, num_frames), self.config.rows
+        tokens: dict[Kind, Tensor] = {
+            "video": torch.cat([frames.video for frames in seen]),
+            "action": torch.cat([frames.action for frames in seen]),
+        }
+        observed = torch.ones(len(rollouts), 1)
+        with span_all((rollout.trace for rollout in rollouts), "append"):
+            video, action = (together.stream_input(kind, values, observed, rows) for kind, values in tokens.items())
+            self.model(video, action, together.text(rows), together.attention)
+        for rollout in rollouts:
+            rollout.cache.append_observed(num_frames)
+
     def predict(self, rollout: Rollout) -> Prediction:
         """Return the next chunk; the cache is left with nothing imagined."""
-        latents, known = None, rollout.num_frames_at_head
-        if self.config.imagines:
-            with rollout.trace.span("imagine"):
-                latents = self._imagine(rollout)[:, known:]
-        with rollout.trace.span("decode_actions"):
-            actions = self._decode_actions(rollout)[known:]
-        rollout.cache.drop_imagined()
-        return Prediction(latents=latents, actions=actions)
+        return self.predict_together([rollout])[0]
 
-    def _imagine(self, rollout: Rollout) -> Tensor:
-        """Return the guess of the clean video; leave the keys and values of the half-finished one in the cache."""
+    @torch.no_grad()
+    def predict_together(self, rollouts: Sequence[Rollout]) -> list[Prediction]:
+        """Return the next chunk of several rollouts, computed as one batch: what `predict` returns for each alone.
+
+        Args:
+            rollouts: All different, one or more; histories, instructions and frame numbers may differ.
+        """
+        together = Together(rollouts, self.model, self.config.latent_frames_per_chunk)
+        traces = [rollout.trace for rollout in rollouts]
+        latents: Tensor | None = None
+        if self.config.imagines:
+            with span_all(traces, "imagine"):
+                latents = self._imagine(together)
+        with span_all(traces, "decode_actions"):
+            actions = self._decode_actions(together)
+        # Nothing is fetched before all is on its way: a GPU works while Python runs ahead.
+        actions, latents = actions.cpu(), None if latents is None else latents.cpu()
+        predictions = []
+        for row, rollout in enumerate(rollouts):
+            rollout.cache.drop_imagined()
+            new = slice(rollout.num_frames_at_head, None)
+            imagined = None if latents is None else latents[row][:, new]
+            predictions.append(Prediction(latents=imagined, actions=actions[row, new]))
+        return predictions
+
+    def _imagine(self, together: Together) -> Float[Tensor, "rollouts channels frames height width"]:
+        """Return guesses of the clean video; leave keys and values of the half-finished ones in the caches."""
         config, sizes = self.config, self.model.config
         shape = (1, config.latent_frames_per_chunk, sizes.video_tokens, sizes.patch_features)
-        rotary = self._rotary("video", rollout, config.latent_frames_per_chunk)
         guess = None
 
         def velocity(point: Tensor, flow_time: float) -> Tensor:
             nonlocal guess
-            guided = self._velocity("video", rollout, point, flow_time, rotary)
+            guided = self._velocity("video", together, point, flow_time)
             guess = point + (1 - flow_time) * guided
             return guided
 
-        point = integrate(velocity, self._noise("video", shape, rollout), config.video_times)
+        point = integrate(velocity, self._noises("video", shape, together), config.video_times)
         if config.video_steps_executed is None:
-            self._pass("video", rollout, point, config.s_stop, rotary, rows=config.rows)
-        rollout.cache.append_imagined(shape[1] * shape[2])
-        return unpatchify(_hold(point if guess is None else guess, rollout, "video"), *sizes.canvas)[0].float().cpu()
+            together.run("video", together.hold("video", point), config.s_stop, rows=config.rows)
+        for rollout in together.rollouts:
+            rollout.cache.append_imagined(shape[1] * shape[2])
+        return unpatchify(together.hold("video", point if guess is None else guess), *sizes.canvas)
 
-    def _decode_actions(self, rollout: Rollout) -> Tensor:
-        """Return the actions that lead through what the cache shows."""
+    def _decode_actions(self, together: Together) -> Float[Tensor, "rollouts frames actions channels"]:
+        """Return the actions that lead through what the caches show."""
         config, sizes = self.config, self.model.config
         shape = (1, config.latent_frames_per_chunk, sizes.actions_per_latent_frame, sizes.action_channels)
-        rotary = self._rotary("action", rollout, config.latent_frames_per_chunk)
 
         def velocity(point: Tensor, flow_time: float) -> Tensor:
-            return self._velocity("action", rollout, point, flow_time, rotary) * self.channel_mask
+            return self._velocity("action", together, point, flow_time) * self.channel_mask
 
-        noise = self._noise("action", shape, rollout) * self.channel_mask
-        return integrate(velocity, noise, config.action_times)[0].float().cpu()
+        noise = self._noises("action", shape, together) * self.channel_mask
+        return integrate(velocity, noise, config.action_times)
 
-    def _velocity(self, kind: Kind, rollout: Rollout, point: Tensor, flow_time: float, rotary: RotaryTable) -> Tensor:
-        """Return the (guided) velocity of the chunk at `point`; an unguided stream runs the conditional row alone."""
+    def _velocity(self, kind: Kind, together: Together, point: Tensor, flow_time: float) -> Tensor:
+        """Return the (guided) velocities of the chunks at `point`; an unguided stream runs conditional rows alone."""
         scale = self.config.video_guidance if kind == "video" else self.config.action_guidance
         # If this pass's keys and values are to be kept, every row needs its own.
         keeps = kind == "video" and self.config.video_steps_executed is not None
         rows = self.config.rows if keeps else 1 if scale == 1 else 2
-        velocity = self._pass(kind, rollout, point, flow_time, rotary, rows=rows)
-        return velocity[:1] if scale == 1 else guide(velocity[:1], velocity[1:], scale)
+        velocity = together.run(kind, together.hold(kind, point), flow_time, rows=rows)
+        return velocity[:, 0] if scale == 1 else guide(velocity[:, 0], velocity[:, 1], scale)
 
-    def _pass(
-        self, kind: Kind, rollout: Rollout, point: Tensor, flow_time: float, rotary: RotaryTable, *, rows: int
-    ) -> Tensor:
-        """Return the velocities of one stream's chunk, one for each of the first `rows` rows of the cache."""
-        times = torch.full((1, point.shape[1] if rollout.head else 1), flow_time)
-        times[:, : rollout.num_frames_at_head] = 1.0
-        given = self._stream_input(_hold(point, rollout, kind), times, rows, rotary)
-        text = rollout.conditional if rows == 1 else rollout.text
-        streams = (given, None) if kind == "video" else (None, given)
-        return self.model(*streams, text, CachedAttention(rollout.cache))[0 if kind == "video" else 1].float()
-
-    def _stream_input(self, values: Tensor, flow_time: Tensor, rows: int, rotary: RotaryTable) -> StreamInput:
-        return StreamInput(
-            values=values.to(self._dtype).expand(rows, -1, -1, -1),
-            flow_time=flow_time.expand(rows, -1).to(self.device),
-            rotary=rotary,
-        )
-
-    def _rotary(self, kind: Kind, rollout: Rollout, num_frames: int) -> RotaryTable:
-        """Return the positions of the next `num_frames` latent frames: the same in every step of a chunk."""
-        frames = rollout.next_frame + torch.arange(num_frames)
-        table = self.model.video_rotary if kind == "video" else self.model.action_rotary
-        return table(frames, self.device)
+    def _noises(self, kind: Kind, shape: tuple[int, ...], together: Together) -> Tensor:
+        return torch.cat([self._noise(kind, shape, rollout) for rollout in together.rollouts])
 
     def _noise(self, kind: Kind, shape: tuple[int, ...], rollout: Rollout) -> Tensor:
         return torch.randn(shape, generator=rollout.generator).to(self.device)
-
-
-def _hold(point: Tensor, rollout: Rollout, kind: Kind) -> Tensor:
-    """Return the chunk with the frames at its head as they are known to be."""
-    if rollout.head is None:
-        return point
-    known = rollout.head.video if kind == "video" else rollout.head.action
-    return torch.cat([known.to(point), point[:, known.shape[1] :]], dim=1)

@@ -22,9 +22,9 @@ from foreact.embodiments import ActionCodec, CameraLayout, Dof, Embodiment, Quan
 from foreact.embodiments.actions import NUM_CHANNELS
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import InferenceConfig, Kind, Predictor, Rollout
+from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
+from foreact.policy.together import Kind, Together
 from foreact.settings import from_plain
-from foreact.transformer.positions import RotaryTable
 from foreact.transformer.tokens import PATCH, patchify, unpatchify
 
 SETTINGS_FILE, TENSORS_FILE = "trace.json", "trace.safetensors"
@@ -238,21 +238,19 @@ class _Listener(Predictor):
         noise = self._recording.shaped(f"chunk{self._number}.noise.{kind}", recorded)
         return (patchify(noise) if kind == "video" else rearrange(noise, "b c f n 1 -> b f n c")).to(self.device)
 
-    def _velocity(self, kind: Kind, rollout: Rollout, point: Tensor, flow_time: float, rotary: RotaryTable) -> Tensor:
+    def _velocity(self, kind: Kind, together: Together, point: Tensor, flow_time: float) -> Tensor:
         name = f"first_{kind}_prediction"
         if name not in self.heard:
             # The recorded program runs every row in every step; an unguided stream of ours does not.
-            raw = -self._pass(kind, rollout, point, flow_time, rotary, rows=self.config.rows)
+            raw = -together.run(kind, together.hold(kind, point), flow_time, rows=self.config.rows)[0]
             pattern = "b f n (c patch) -> b (f n patch) c" if kind == "video" else "b f n c -> b (f n) c"
             sizes = {"patch": PATCH**2} if kind == "video" else {}
             self.heard[name] = rearrange(raw, pattern, **sizes)
-        velocity = super()._velocity(kind, rollout, point, flow_time, rotary)
+        velocity = super()._velocity(kind, together, point, flow_time)
         if kind == "video":
             times = self.config.video_times
             after = point + (times[times.index(flow_time) + 1] - flow_time) * velocity
-            if rollout.head is not None:
-                after = torch.cat([rollout.head.video, after[:, rollout.num_frames_at_head :]], dim=1)
-            self.heard["video_latents"] = unpatchify(after, *self.model.config.canvas)
+            self.heard["video_latents"] = unpatchify(together.hold(kind, after), *self.model.config.canvas)
         return velocity
 
 

@@ -37,7 +37,7 @@ def wan5b() -> Recipe:
             text_length=512,
         ),
         corruption=corruption,
-        batch=BatchConfig(global_batch=32, micro_batch=1, max_frames=72),
+        batch=BatchConfig(global_batch=32, micro_batch=1, max_frames=72, recompute=True),
         optimization=OptimizationConfig(num_steps=3000, learning_rate=1e-5, warmup_steps=100),
         precision="bfloat16",
         inference=InferenceConfig(

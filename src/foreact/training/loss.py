@@ -33,6 +33,7 @@ def velocity_losses(
     *,
     channel_mask: Bool[Tensor, " action_channels"],
     attention: JointAttention | None = None,
+    recompute: bool = False,
 ) -> Losses:
     """Return both losses after one teacher-forced forward over whole sequences.
 
@@ -44,10 +45,12 @@ def velocity_losses(
         layout: Who sees whom.
         channel_mask: Action channels that the robot has; the others count for nothing.
         attention: Under which mask; by default the fastest on the device.
+        recompute: See `BatchConfig`.
     """
     device = batch.latents.device
     video, action = network_inputs(model, corrupted, layout)
-    velocities = model(video, action, text, attention or training_attention(layout, device))
+    attention = attention or training_attention(layout, device)
+    velocities = model(video, action, text, attention, recompute=recompute)
     num_noisy = layout.num_frames - 1
     action_error = (velocities[1][:, :num_noisy].float() - corrupted.action.velocity) ** 2
     counted = batch.action_valid[:, 1:, :, None] & channel_mask

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
@@ -189,6 +190,13 @@ def begin(recipe: Recipe, vae: VideoVAE, initial: Path | None) -> Networks:
     return Networks(model=model, vae=vae, text_encoder=HashedWordEncoder(dim=recipe.text_dim))
 
 
+def _what_is_computed(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings that a run has to keep when it is resumed; how it comes by its gradients may change."""
+    settings = to_plain(recipe)
+    del settings["batch"]["recompute"]
+    return settings
+
+
 class _Run:
     """The moving parts of one call of `train`."""
 
@@ -208,7 +216,7 @@ class _Run:
         )
         self._judged = ""
         self._configuration = {
-            "recipe": to_plain(recipe),
+            "recipe": _what_is_computed(recipe),
             "episodes": [len(source) for source in data.sources],
             "actions": data.codec.to_dict(),
         }

@@ -35,6 +35,9 @@ class BatchConfig:
     """Lambda, of the actions' loss."""
     imagines: bool = True
     """False trains the reactive baseline: no video is predicted, actions come from the history."""
+    recompute: bool = False
+    """Keep only the tokens between layers for the backward pass, and run each layer again in it: a fraction of the
+    memory for a forward pass more, a third of the operations. The losses and gradients are the same."""
 
     def __post_init__(self) -> None:
         for name in ("global_batch", "micro_batch", "max_chunk"):
@@ -136,6 +139,7 @@ class Learner:
                 text,
                 layout,
                 channel_mask=self._channel_mask,
+                recompute=self._batch.recompute,
             )
 
     def _draw_layout(self, step: int) -> tuple[int, int]:

@@ -193,13 +193,14 @@ def training_attention(layout: ChunkLayout, device: torch.device) -> JointAttent
 
 
 class CachedAttention:
-    """New tokens see the cache and themselves; their keys and values land in the cache's scratch space.
+    """New tokens see their session's cache and themselves; their keys and values land in its scratch space.
 
-    Video comes first: actions passed together with video see it, video never sees actions of its own chunk.
+    The rows of a batch belong to one cache after the other, equally many to each. Video comes first: actions passed
+    together with video see it, video never sees actions of its own chunk.
     """
 
-    def __init__(self, cache: KVCache):
-        self._cache = cache
+    def __init__(self, *caches: KVCache):
+        self._caches = caches
 
     def __call__(
         self, layer: int, video: Projected | None, action: Projected | None
@@ -210,8 +211,13 @@ class CachedAttention:
         for index, stream in enumerate((video, action)):
             if stream is None:
                 continue
-            keys, values = _heads_first(stream.keys), _heads_first(stream.values)
+            queries, keys, values = (_heads_first(x) for x in (stream.queries, stream.keys, stream.values))
             offset += keys.shape[2]
-            seen = self._cache.write_scratch(layer, keys, values, offset)
-            outs[index] = _tokens_first(_attend(_heads_first(stream.queries), *seen), stream.queries)
+            rows = len(keys) // len(self._caches)
+            attended = [
+                # Histories differ in length, so each session attends by itself; all else runs as one batch.
+                _attend(q, *cache.write_scratch(layer, k, v, offset))
+                for cache, q, k, v in zip(self._caches, *(x.split(rows) for x in (queries, keys, values)), strict=True)
+            ]
+            outs[index] = _tokens_first(attended[0] if len(attended) == 1 else torch.cat(attended), stream.queries)
         return outs[0], outs[1]

@@ -54,8 +54,9 @@ class KVCache:
         self._scratch = scratch_frames * self._slot
         self._imagined = 0
         shape = (num_layers, batch, num_heads, self._scratch + window * self._slot, head_dim)
-        self._keys = torch.zeros(shape, device=device, dtype=dtype)
-        self._values = torch.zeros(shape, device=device, dtype=dtype)
+        # Written to, not only promised: memory that is short is short now, not hours later.
+        self._keys = torch.empty(shape, device=device, dtype=dtype).zero_()
+        self._values = torch.empty(shape, device=device, dtype=dtype).zero_()
 
     @property
     def num_bytes(self) -> int:

@@ -8,10 +8,11 @@ import torch.nn.functional as F
 from diffusers.models.embeddings import get_timestep_embedding
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from foreact.errors import ConfigurationError
-from foreact.transformer.attention import JointAttention
-from foreact.transformer.block import StreamBlock, TextKeys, modulated_norm
+from foreact.transformer.attention import JointAttention, Projected
+from foreact.transformer.block import Modulation, StreamBlock, TextKeys, modulated_norm
 from foreact.transformer.positions import RotaryTable, action_positions, rotary_table, video_positions
 from foreact.transformer.tokens import PATCH, StreamInput
 
@@ -253,49 +254,80 @@ class WorldActionModel(nn.Module):
         action: StreamInput | None,
         text: TextContext,
         attention: JointAttention,
+        *,
+        recompute: bool = False,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return the velocities of both streams' tokens, shaped like their values; None for an absent stream.
 
         Training and inference both come through here: `attention` alone says who sees whom.
+
+        Args:
+            video: Tokens of the video stream.
+            action: Tokens of the action stream.
+            text: The instruction.
+            attention: Between them.
+            recompute: Keep for the backward pass only the tokens between layers, and run each layer again in it.
         """
-        passes = [
-            _StreamPass(ends, layers, given, keys)
-            for ends, layers, given, keys in (
-                (self.video, self.video, video, text.video),
-                (self.action, self.action_layers, action, text.action),
-            )
-        ]
+        passes = (
+            _StreamPass(self.video, self.video, video, text.video),
+            _StreamPass(self.action, self.action_layers, action, text.action),
+        )
+        tokens = tuple(p.enter() for p in passes)
         for layer in range(self.config.num_layers):
-            projected = [p.project(layer) for p in passes]
-            attended = attention(layer, *projected)
-            for p, values in zip(passes, attended, strict=True):
-                p.update(layer, values)
-        return passes[0].velocity(), passes[1].velocity()
+            if recompute:  # no layer draws random numbers: there is no state of them to restore
+                given = (passes, attention, layer, *tokens)
+                tokens = checkpoint(_through_layer, *given, use_reentrant=False, preserve_rng_state=False)
+            else:
+                tokens = _through_layer(passes, attention, layer, *tokens)
+        return passes[0].leave(tokens[0]), passes[1].leave(tokens[1])
+
+
+def _through_layer(
+    passes: "tuple[_StreamPass, _StreamPass]",
+    attention: JointAttention,
+    layer: int,
+    video: Tensor | None,
+    action: Tensor | None,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return both streams' tokens after one layer."""
+    modulations = [p.modulation(layer) for p in passes]
+    tokens = (video, action)
+    projected = [p.project(layer, x, m) for p, x, m in zip(passes, tokens, modulations, strict=True)]
+    attended = attention(layer, *projected)
+    updated = [p.update(layer, x, a, m) for p, x, a, m in zip(passes, tokens, attended, modulations, strict=True)]
+    return updated[0], updated[1]
 
 
 class _StreamPass:
-    """The tokens of one stream on their way through the layers; does nothing if the stream is absent."""
+    """What the tokens of one stream meet on their way through the layers; nothing at all if the stream is absent."""
 
     def __init__(self, ends: StreamEnds, layers: Stream, given: StreamInput | None, text: list[TextKeys]):
         self._ends, self._layers, self._given, self._text = ends, layers, given, text
         if given is None:
             return
-        self._x = ends.enter(given.values)
         self._time = ends.time(given.flow_time)
-        six = ends.time_projection(F.silu(self._time)).unflatten(-1, (6, -1))
-        self._blocks = cast("list[StreamBlock]", list(layers.blocks))
-        self._modulations = [block.modulation(six) for block in self._blocks]
+        self._six = ends.time_projection(F.silu(self._time)).unflatten(-1, (6, -1))
 
-    def project(self, layer: int):
-        if self._given is None:
+    def _block(self, layer: int) -> StreamBlock:
+        return cast("StreamBlock", self._layers.blocks[layer])
+
+    def enter(self) -> Tensor | None:
+        return None if self._given is None else self._ends.enter(self._given.values)
+
+    def modulation(self, layer: int) -> Modulation | None:
+        return None if self._given is None else self._block(layer).modulation(self._six)
+
+    def project(self, layer: int, x: Tensor | None, modulation: Modulation | None) -> Projected | None:
+        if self._given is None or x is None or modulation is None:
             return None
-        return self._blocks[layer].project(self._x, self._modulations[layer], self._given.rotary)
+        return self._block(layer).project(x, modulation, self._given.rotary)
 
-    def update(self, layer: int, attended: Tensor | None) -> None:
-        if attended is None:
-            return
-        block = self._blocks[layer]
-        self._x = block.update(self._x, attended, self._modulations[layer], self._text[layer])
+    def update(
+        self, layer: int, x: Tensor | None, attended: Tensor | None, modulation: Modulation | None
+    ) -> Tensor | None:
+        if x is None or attended is None or modulation is None:
+            return x
+        return self._block(layer).update(x, attended, modulation, self._text[layer])
 
-    def velocity(self) -> Tensor | None:
-        return None if self._given is None else self._ends.leave(self._x, self._time, self._layers.head_table)
+    def leave(self, x: Tensor | None) -> Tensor | None:
+        return None if x is None else self._ends.leave(x, self._time, self._layers.head_table)

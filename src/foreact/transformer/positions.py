@@ -15,7 +15,15 @@ ACTION_ROW = -1.0
 class RotaryTable:
     """The turn of every pair of features, as a complex number; float32 parts whatever the network's precision."""
 
-    turns: Complex64[Tensor, "frames tokens half_head"]
+    turns: Complex64[Tensor, "*batch frames tokens half_head"]
+    """One table for a whole batch, or one for each of its rows."""
+
+
+def stack_tables(tables: list[RotaryTable], rows: int) -> RotaryTable:
+    """Return one table for a batch that holds `rows` rows for each of the given ones; one alone serves any batch."""
+    if len(tables) == 1:
+        return tables[0]
+    return RotaryTable(torch.stack([table.turns for table in tables]).repeat_interleave(rows, dim=0))
 
 
 def rotary_split(head_dim: int) -> tuple[int, int, int]:
@@ -66,4 +74,4 @@ def rotary_table(
 def rotate(x: Float[Tensor, "batch frames tokens heads head_dim"], table: RotaryTable) -> Tensor:
     """Return queries or keys turned by their positions; neighbouring features form one complex number."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * table.turns[:, :, None]).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * table.turns.unsqueeze(-2)).flatten(-2).to(x.dtype)

@@ -1,0 +1,41 @@
+"""A policy of any preset with random weights: it takes as long as a trained one."""
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+from torch import nn
+
+from foreact.codecs.text import HashedWordEncoder
+from foreact.codecs.video_vae import VideoVAE
+from foreact.description.subject import Subject
+from foreact.embodiments import ActionCodec
+from foreact.embodiments.actions import NUM_CHANNELS
+from foreact.policy.policy import Networks, Policy
+from foreact.transformer.model import WorldActionModel
+
+STANDARD_DEVIATION = 0.02
+
+
+def random_policy(subject: Subject, device: torch.device, dtype: torch.dtype) -> Policy:
+    """Return a policy that does nothing sensible, at full speed. Its text encoder is the small one, at any width."""
+    with torch.device("meta"):
+        model = WorldActionModel(subject.transformer)
+        autoencoder = AutoencoderKLWan.from_config(dict(subject.video_vae))
+    assert isinstance(autoencoder, AutoencoderKLWan)
+    _draw(model, device, dtype)
+    _draw(autoencoder, device, dtype)
+    networks = Networks(
+        model=model,
+        vae=VideoVAE(autoencoder).eval(),
+        text_encoder=HashedWordEncoder(dim=subject.transformer.text_dim),
+    )
+    ends = np.stack([np.zeros(NUM_CHANNELS), np.ones(NUM_CHANNELS)]) * subject.embodiment.channel_mask
+    return Policy(networks, ActionCodec.fit(subject.embodiment, ends), subject.inference)
+
+
+def _draw(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    nn.Module.to(
+        network.to_empty(device=device), dtype
+    ).eval()  # diffusers' own `to` warns of what does not matter here
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=STANDARD_DEVIATION)

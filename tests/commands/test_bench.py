@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from foreact.cli import main
+
+
+def bench(*arguments: str) -> None:
+    main(["bench", "--repeats", "1", "--threads", "1", "--window", "4", *arguments])
+
+
+def test_figures_and_a_picture(tmp_path, capsys) -> None:
+    bench("--history", "0", "1", "--sessions", "1", "2", "--out", str(tmp_path / "b"), "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads((tmp_path / "b/bench.json").read_text()) | {"peak_bytes": told["peak_bytes"]}
+    rows = [(row["setting"]["history"], row["setting"]["sessions"]) for row in told["timings"]]
+    assert rows == [(0, 1), (4, 1), (4, 2)]
+    assert set(told["timings"][0]["floor_ms"]) == {"encode", "append", "imagine", "decode_actions"}
+    assert told["timings"][2]["floor_ms"] == {}
+    assert (tmp_path / "b/bench.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_table_for_people(capsys) -> None:
+    bench("--history", "1", "--sessions", "1", "--layers", "1")
+    told = capsys.readouterr().out
+    assert "TFLOP/s" in told and "chunks/s" in told and "Peak memory" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--history", "1.5"), "shares of the window"),
+        (("--policy", "src/foreact/checkpoints/tiny", "--layers", "2"), "only beside --preset"),
+        (("--preset", "huge"), "unknown recipe"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments: tuple[str, ...], complaint: str, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        bench(*arguments)
+    assert stopped.value.code == 2
+    assert complaint in " ".join(capsys.readouterr().err.split())
