@@ -91,3 +91,19 @@ def test_the_whole_line_from_demonstrations_to_an_evaluation(tmp_path):
     assert (summary["task"], summary["episodes"]) == ("reach_cube", 1)
     assert len((result / "episodes.jsonl").read_text().splitlines()) == 1
     assert (result / "episode-1000000.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("command", [("evaluate", "--task", "reach_cube"), ("demo",)])
+def test_an_unknown_schedule_is_refused_before_anything_is_loaded(tmp_path, capsys, command):
+    said = refused(capsys, *command, "--policy", "huge", "--schedule", "turbos", "--out", tmp_path / "o")
+    assert "unknown schedule" in said and "allowed: exact, fast, turbo" in said and "'huge'" not in said
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.sim
+def test_a_schedule_is_applied_and_what_stands_beside_it_wins(tmp_path, capsys):
+    steps = ("--schedule", "turbo", "--video-guidance", 2, "--s-stop", 0.5)
+    run("evaluate", "--task", "reach_cube", "--episodes", 1, "--out", tmp_path, *steps)
+    used = json.loads((tmp_path / "evaluation.json").read_text())["inference"]
+    assert (used["video_steps"], used["action_steps"], used["video_guidance"], used["s_stop"]) == (2, 4, 2, 0.5)
+    assert "2 video steps to s = 0.5, guidance 2; 4 action steps" in " ".join(capsys.readouterr().out.split())

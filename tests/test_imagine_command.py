@@ -116,6 +116,18 @@ def test_a_wrong_number_of_state_entries_is_refused(refused):
     assert "got: 2 numbers; allowed: 3: shoulder, elbow, gripper" in refused("--state", 0.1, -0.2)
 
 
+def test_a_schedule_is_applied_and_what_stands_beside_it_wins(toy, tmp_path):
+    imagine(toy, tmp_path / "out", "--chunks", 1, "--schedule", "fast", "--video-guidance", 2, "--action-steps", 3)
+    used = json.loads((tmp_path / "out" / "imagined.json").read_text())["inference"]
+    assert (used["video_steps"], used["s_stop"], used["action_steps"], used["video_guidance"]) == (3, 0.6, 3, 2)
+
+
+def test_an_unknown_schedule_is_refused_and_the_known_ones_listed(refused):
+    assert "unknown schedule; got: 'fats'; allowed: exact, fast, turbo; did you mean 'fast'?" in refused(
+        "--schedule", "fats"
+    )
+
+
 def test_an_impossible_setting_is_refused(refused):
     refused("--s-stop", 1.5)
 

@@ -17,6 +17,7 @@ from foreact.description.passes import Past, action_step
 from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
 from foreact.recipes import get_recipe
 from foreact.transformer.attention import CachedAttention
+from foreact.transformer.block import gelu
 from foreact.transformer.cache import KVCache
 from foreact.transformer.model import TextContext, TransformerConfig, WorldActionModel
 from foreact.transformer.positions import RotaryTable
@@ -281,3 +282,13 @@ def test_an_action_step_of_its_own_stream_costs_at_most_a_third_of_a_shared_one(
     past, frames = Past(history_frames=history, text_tokens=21), own.inference.latent_frames_per_chunk
     costs = [action_step(recipe.transformer, past, rows=1, frames=frames) for recipe in (own, shared)]
     assert 3 * costs[0].floor_ms <= costs[1].floor_ms
+
+
+def test_the_quick_gelu_is_torchs_own():
+    x = torch.linspace(-30, 30, 10_001)
+    plain = nn.functional.gelu(x, approximate="tanh")
+    with torch.no_grad():
+        torch.testing.assert_close(gelu(x.clone()), plain, atol=1e-6, rtol=1e-6)
+    again = x.clone()
+    torch.testing.assert_close(gelu(again), plain)
+    torch.testing.assert_close(again, x, msg="what may need gradients is left as it is")
