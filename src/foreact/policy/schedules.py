@@ -27,7 +27,7 @@ class Schedule:
     video_guidance: float | None = None
     """Guidance scale of the video stream; None leaves the policy's own."""
     yields_to_published: bool = False
-    """Whether a policy of the published kind keeps the settings that it was published with."""
+    """Whether a policy trained as the published ones were (first frame in the first chunk) keeps its own settings."""
 
     def __post_init__(self) -> None:
         euler_times(self.video_steps, stop=self.s_stop)
