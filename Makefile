@@ -25,7 +25,7 @@ check: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python benchmarks/chunk.py
+	$(BIN)/foreact bench --out outputs/bench
 
 clean:
 	rm -rf $(VENV)
