@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.predictor import InferenceConfig, cache_numbers
 from foreact.transformer.model import TransformerConfig
 
 
@@ -25,12 +25,11 @@ class CacheSize:
 def cache_size(config: TransformerConfig, inference: InferenceConfig) -> CacheSize:
     """Return the sizes: a key and a value of the joint width per layer, row and token."""
     frames = inference.window + inference.latent_frames_per_chunk
-    tokens = frames * (config.video_tokens + config.actions_per_latent_frame)
-    numbers = 2 * config.num_layers * config.video_width
+    numbers = cache_numbers(config, inference)
     return CacheSize(
         rows=inference.rows,
         latent_frames=frames,
-        token_bytes=2 * numbers,
-        float32_bytes=4 * inference.rows * tokens * numbers,
-        bfloat16_bytes=2 * inference.rows * tokens * numbers,
+        token_bytes=2 * 2 * config.num_layers * config.video_width,
+        float32_bytes=4 * numbers,
+        bfloat16_bytes=2 * numbers,
     )

@@ -15,7 +15,7 @@ from foreact.embodiments import ActionCodec
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy.placement import IN_MEMORY, Footprint, Placement, check_memory, layers, place, placed_when_whole
 from foreact.policy.policy import Networks, Policy
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.predictor import InferenceConfig, cache_numbers
 from foreact.shards import TensorFolder, load_strictly
 from foreact.transformer.model import TransformerConfig, WorldActionModel
 
@@ -113,15 +113,13 @@ def _footprint(stored: StoredNetworks, model: WorldActionModel, inference: Infer
     sizes = stored.transformer
     modules = (module for block in layers(model) for module in block.modules())
     matrices = sum(module.weight.numel() for module in modules if isinstance(module, nn.Linear))
-    tokens = sizes.video_tokens + sizes.actions_per_latent_frame
-    frames = inference.window + inference.latent_frames_per_chunk
     return Footprint(
         matrices=matrices,
         others=sum(parameter.numel() for parameter in model.parameters()) - matrices,
         num_layers=sizes.num_layers,
         vae=_num_stored(stored.folder / VAE_FOLDER, "diffusion_pytorch_model", "video VAE"),
         text_encoder=0 if stored.text_encoder else _num_stored(stored.folder / TEXT_ENCODER_FOLDER, "model", "UMT5"),
-        cache=2 * sizes.num_layers * inference.rows * sizes.video_width * frames * tokens,
+        cache=cache_numbers(sizes, inference),
         stored_bytes=stored.dtype(IN_MEMORY).itemsize,
     )
 

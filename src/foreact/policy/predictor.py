@@ -25,7 +25,7 @@ from foreact.policy.placement import free_bytes
 from foreact.policy.together import Kind, Together
 from foreact.trace import Trace, span_all
 from foreact.transformer.cache import KVCache
-from foreact.transformer.model import TextContext, WorldActionModel
+from foreact.transformer.model import TextContext, TransformerConfig, WorldActionModel
 from foreact.transformer.tokens import patchify, unpatchify
 
 MOST_OF_FREE = 0.9
@@ -110,6 +110,13 @@ class InferenceConfig:
     def rows(self) -> int:
         """Rows in the cache: a second, unconditional one if either stream is guided."""
         return 2 if self.video_guidance != 1 or self.action_guidance != 1 else 1
+
+
+def cache_numbers(sizes: TransformerConfig, config: InferenceConfig) -> int:
+    """Return how many numbers one cache holds: a key and a value of the joint width per layer, row and token."""
+    frames = config.window + config.latent_frames_per_chunk
+    tokens = frames * (sizes.video_tokens + sizes.actions_per_latent_frame)
+    return 2 * sizes.num_layers * config.rows * tokens * sizes.video_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,9 +205,7 @@ class Predictor:
     @property
     def rollout_bytes(self) -> int:
         """Bytes of one rollout's cache, allocated when it starts; it never grows."""
-        sizes, frames = self.model.config, self.config.window + self.config.latent_frames_per_chunk
-        tokens = frames * (sizes.video_tokens + sizes.actions_per_latent_frame)
-        return 2 * sizes.num_layers * self.config.rows * tokens * sizes.video_width * self._dtype.itemsize
+        return cache_numbers(self.model.config, self.config) * self._dtype.itemsize
 
     def _check_capacity(self) -> None:
         free = free_bytes(str(self.device))
