@@ -118,8 +118,9 @@ def train_command(default: Recipe) -> Callable[..., None]:
             data: LeRobot datasets, encoded by `foreact encode`.
             vae: The video VAE they were encoded with.
             out: Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state.
-            recipe: tiny, tiny-reactive, small, wan5b or wan5b-shared.
-            initial: Weights to begin with, made by `foreact init`; the wan5b recipes need them.
+            recipe: tiny, tiny-grounded, tiny-reactive, small, wan5b or wan5b-shared.
+            initial: Weights to begin with: a policy to go on from, or what `foreact init` made, which the wan5b recipes
+                need.
             settings: The recipe, setting by setting.
             device: cpu or cuda.
             threads: CPU threads; all by default.
@@ -145,7 +146,8 @@ def evaluate(
     window: int | None = None,
     latent_frames_per_chunk: int | None = None,
     execution_horizon: int | None = None,
-    open_loop: bool = False,
+    controller: Literal["synchronous", "naive", "grounded", "prefixed", "open_loop"] = "synchronous",
+    latency_ms: float = 0.0,
     videos: int = 0,
     device: str = "cpu",
     threads: int | None = None,
@@ -170,7 +172,11 @@ def evaluate(
         window: Latent frames of history.
         latent_frames_per_chunk: K.
         execution_horizon: Actions of a chunk executed before the next is predicted; all by default.
-        open_loop: Never show the policy what really happened, for comparison.
+        controller: What the robot does while a chunk is computed. synchronous: it stands still. naive: it goes on, and
+            the next chunk rests on what had been imagined. grounded: on what the actions under way will lead to, imagined
+            anew from what was seen last; prefixed: likewise, and it continues the actions executed meanwhile (both need
+            a policy trained for it). open_loop: it never looks.
+        latency_ms: How long a chunk is said to take to compute: the simulated world goes on meanwhile.
         videos: For how many episodes to write an mp4 of what was seen beside what was imagined.
         device: cpu or cuda.
         threads: CPU threads; all by default.
@@ -186,9 +192,20 @@ def evaluate(
         "latent_frames_per_chunk": latent_frames_per_chunk,
     }
     changes = {name: value for name, value in settings.items() if value is not None}
-    closed = not open_loop
     run.evaluate(
-        policy, task, out, episodes, seed, schedule, changes, execution_horizon, closed, videos, device, threads
+        policy,
+        task,
+        out,
+        episodes,
+        seed,
+        schedule,
+        changes,
+        execution_horizon,
+        controller,
+        latency_ms,
+        videos,
+        device,
+        threads,
     )
 
 

@@ -39,5 +39,10 @@ class ActionChunk:
     """float32 [num_actions, num_dofs], the robot's own units."""
     imagined_latents: np.ndarray | None = None
     """float32 [channels, latent frames, height, width]: the future these actions were decoded from."""
+    foreseen_latents: np.ndarray | None = None
+    """The same of the latent frames before, which actions under way will lead to; None if none were under way, or nobody
+    asked what they lead to."""
+    disagreement: float | None = None
+    """How far what was seen since the last chunk is from what had been imagined; None if nothing had been."""
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds spent per stage (encode, imagine, decode_actions, ...)."""

@@ -12,7 +12,7 @@ class ToyEnv(BimanualEnv):
     Episodes of even seeds succeed at step 13, in the middle of the second chunk; the others end at step 20.
     """
 
-    def __init__(self, task: str, *, cameras=("top", "wrist"), image_size: int = 16):
+    def __init__(self, task: str, *, cameras=("top", "wrist"), max_steps: int = 200):
         self.resets: list[int] = []
         self.closed = False
         self._names = tuple(cameras)

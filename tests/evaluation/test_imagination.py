@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from foreact.control.loop import ExecutedChunk
+from foreact.control.dialogue import Placed
 from foreact.evaluation.episodes import EpisodeRecord
 from foreact.evaluation.figures import draw_actions, draw_imagination
 from foreact.evaluation.imagination import frame_errors, mean_psnr_db, real_and_imagined
@@ -28,18 +28,38 @@ def record(policy) -> EpisodeRecord:
         return {c: rng.integers(0, 256, (count, 16, 8, 3), dtype=np.uint8) for c in policy.embodiment.cameras}
 
     session = policy.start("go")
-    kept = EpisodeRecord(first_images=pictures(1))
-    policy.observe_first(session, kept.first_images, np.zeros(3, np.float32))
-    kept.first_latents = session.observed
-    frames = policy.actions_per_chunk // policy.embodiment.timing.camera_stride
+    timing, first = policy.embodiment.timing, pictures(1)
+    kept = EpisodeRecord(timing=timing)
+    policy.observe_first(session, first, np.zeros(3, np.float32))
+    clips, executed, length = [first], [], policy.actions_per_chunk
+    kept.seen.append(session.observed)
     for index in range(3):
-        chunk, whole = policy.predict(session), index < 2
-        images, executed = pictures(frames if whole else 1), chunk.actions if whole else chunk.actions[:2]
-        if whole:
-            policy.observe(session, images, executed)
-        kept.chunks.append(ExecutedChunk(index=index, chunk=chunk, executed=executed, images=images, whole=whole))
-        kept.observed.append(session.observed if whole else None)
+        chunk, num = policy.predict(session), length if index < 2 else 2
+        clips.append(pictures(num // timing.camera_stride))
+        executed.append(chunk.actions[:num])
+        if index < 2:
+            policy.observe(session, clips[-1], executed[-1])
+            kept.seen.append(session.observed)
+        kept.chunks.append(placed(chunk, index, length))
+    kept.executed = np.concatenate(executed)
+    kept.pictures = [{c: clip[c][k] for c in clip} for clip in clips for k in range(len(clip["top"]))]
     return kept
+
+
+def placed(chunk, index: int, length: int) -> Placed:
+    """A chunk that took effect in time."""
+    return Placed(
+        index=index,
+        chunk=chunk,
+        begin_tick=index * length,
+        arrival_tick=index * length,
+        asked_s=0.0,
+        answered_s=0.0,
+        num_under_way=0,
+        num_prefix=0,
+        delay_ticks=0,
+        late=False,
+    )
 
 
 def test_imagined_frames_are_decoded_after_the_real_past(policy, record):
@@ -47,8 +67,7 @@ def test_imagined_frames_are_decoded_after_the_real_past(policy, record):
     assert [index for index, _, _ in turns] == [-1, 0, 1, 2]
     assert turns[0][2] is None
     viewer = LatentViewer(policy.networks.vae, policy.embodiment.layout)
-    viewer.show(record.first_latents)
-    viewer.show(record.observed[0])
+    viewer.show(record.latents[:, :3])
     wanted = viewer.peek(torch.from_numpy(record.chunks[1].chunk.imagined_latents))
     for camera, clip in wanted.items():
         assert np.array_equal(turns[2][2][camera], clip)
@@ -65,9 +84,9 @@ def test_errors_are_those_of_the_frames_that_were_seen(policy, record):
 
 
 def test_a_perfect_still_picture_counts_for_nothing(policy, record):
-    for turn in record.chunks:
-        for camera in turn.images:
-            turn.images[camera][:] = record.first_images[camera][-1]
+    for picture in record.pictures:
+        for camera in picture:
+            picture[camera][:] = record.pictures[0][camera]
     assert mean_psnr_db([frame_errors(policy, record)]) is None
 
 

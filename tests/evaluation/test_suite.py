@@ -163,7 +163,8 @@ def test_unknown_tasks_list_the_known() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"num_episodes": 0}, {"closed": False, "execution_horizon": 4}], ids=["episodes", "open loop"]
+    "change",
+    [{"num_episodes": 0}, {"controller": "open_loop", "execution_horizon": 4}, {"patience": 0.0}, {"latency_ms": -1.0}],
 )
 def test_impossible_settings_are_refused(change: dict) -> None:
     with pytest.raises(ConfigurationError):

@@ -97,10 +97,52 @@ def test_another_canvas_is_no_other_network(recipe: Recipe, initial: Path) -> No
     assert load_initial(initial, replace(recipe.transformer, canvas=(8, 4))).config.canvas == (8, 4)
 
 
+def test_a_policy_is_gone_on_from(tiny, tmp_path: Path) -> None:
+    """Its weights are where the second run begins; its text encoder is taken, and told of in the new policy."""
+    dataset = tiny.dataset(tmp_path / "data", lengths=(17, 21))
+    list(LatentCache(dataset, tiny.vae(), tiny.embodiment()).encode_missing())
+    first = Recipe(
+        embodiment=str(ROBOT),
+        text_dim=8,
+        transformer=tiny.sizes(),
+        corruption=CorruptionConfig(),
+        batch=BatchConfig(global_batch=2, micro_batch=2, max_frames=4, max_chunk=2, window=(2, 4)),
+        optimization=OptimizationConfig(num_steps=2, learning_rate=1e-3, warmup_steps=1),
+        inference=tiny.inference(),
+        num_held_out=1,
+    )
+    list(train(first, [dataset], tiny.vae(), tmp_path / "first"))
+    policy = tmp_path / "first" / POLICY_FOLDER
+    second = replace(
+        first,
+        corruption=CorruptionConfig(forward_dynamics_probability=0.5),
+        inference=replace(first.inference, forward_dynamics=True),
+    )
+    begun, stored = begin(second, tiny.vae(), policy), dict(TensorFolder.open(policy, "model").items())
+    assert all(torch.equal(value, stored[name]) for name, value in begun.model.state_dict().items())
+    assert begun.text_encoder == load(policy).networks.text_encoder and begun.text_files is None
+    list(train(second, [dataset], tiny.vae(), tmp_path / "second", initial=policy))
+    told = json.loads((tmp_path / "second" / POLICY_FOLDER / "config.json").read_text())
+    assert told["provenance"]["initial"]["steps"] == 2 and told["inference"]["forward_dynamics"]
+
+
+def test_what_is_learned_is_what_is_claimed(recipe: Recipe) -> None:
+    for name, probability in (
+        ("forward_dynamics", "forward_dynamics_probability"),
+        ("action_prefixes", "action_prefix_probability"),
+    ):
+        claimed = replace(recipe.inference, **{name: True})
+        learned = replace(recipe.corruption, **{probability: 0.5})
+        for change in ({"inference": claimed}, {"corruption": learned}):
+            with pytest.raises(ConfigurationError, match=name):
+                replace(recipe, **change)
+        assert replace(recipe, inference=claimed, corruption=learned).inference == claimed
+
+
 def test_other_folders_are_refused(recipe: Recipe, initial: Path) -> None:
     path = initial / "config.json"
     told = json.loads(path.read_text())
-    for change in ({"format": "foreact-policy-1"}, {"transformer": {"depth": 3}}):
+    for change in ({"format": "foreact-policy-0"}, {"transformer": {"depth": 3}}):
         path.write_text(json.dumps(told | change))
         with pytest.raises(CheckpointError):
             load_initial(initial, recipe.transformer)

@@ -80,15 +80,53 @@ def test_it_is_the_mean_squared_error_of_what_counts(tiny, model, mask) -> None:
         torch.testing.assert_close(result.inverse[row], torch.stack(squares).mean())
 
 
-@pytest.mark.parametrize("imagines", [True, False])
-def test_fast_path_equals_the_mask(tiny, model, mask, imagines: bool) -> None:
-    layout = replace(LAYOUT, imagines=imagines)
+@pytest.mark.parametrize(
+    "mode", [{}, {"imagines": False}, {"forward_dynamics": True}], ids=["policy", "reactive", "forward dynamics"]
+)
+def test_fast_path_equals_the_mask(tiny, model, mask, mode: dict) -> None:
+    layout = replace(LAYOUT, **mode)
     batch = collate([tiny.sequence(7, seed=n) for n in range(2)])
     noised = corrupted(batch, layout)
     fast = total_and_gradients(model, batch, noised, mask, layout)
     slow = total_and_gradients(model, batch, noised, mask, layout, attention=MaskedAttention(layout))
     assert_close(fast, slow)
-    assert (fast[0].dynamics > 0).all() == imagines
+    assert (fast[0].dynamics > 0).all() == layout.imagines
+    assert (fast[0].inverse > 0).all() != layout.forward_dynamics
+
+
+def test_forward_dynamics_learns_nothing_from_the_frames_it_is_asked_for(tiny, model, mask) -> None:
+    """Other clean frames in the last chunk change nothing; other given actions change what is imagined."""
+    layout = replace(LAYOUT, forward_dynamics=True)
+    batch = collate([tiny.sequence(7, seed=1)])
+    noised = corrupted(batch, layout)
+    plain = losses(model, batch, noised, mask, layout).dynamics
+
+    def changed(**streams) -> Tensor:
+        return losses(model, batch, replace(noised, **streams), mask, layout).dynamics
+
+    other = noised.video.clean.clone()
+    other[:, 5:] += 1
+    torch.testing.assert_close(changed(video=replace(noised.video, clean=other)), plain)
+    given = noised.action.noisy.clone()
+    given[:, 4:] += 1
+    assert (changed(action=replace(noised.action, noisy=given)) - plain).abs() > 1e-4
+
+
+def test_given_actions_count_for_nothing(tiny, model, mask) -> None:
+    """The loss is the mean over the actions that are not given, whatever the velocities of those that are."""
+    batch = collate([tiny.sequence(7, seed=1)])
+    generator = [torch.Generator().manual_seed(0)]
+    config = CorruptionConfig(action_prefix_probability=1.0)
+    noised = corrupt(batch, LAYOUT, config, generator, max_frames=8, channel_mask=mask)
+    given = noised.action.noisy_time == 1
+    assert given.any() and not given.all()
+    plain = losses(model, batch, noised, mask).inverse
+    velocity = noised.action.velocity.masked_fill(given[..., None], 100.0)
+    other = replace(noised, action=replace(noised.action, velocity=velocity))
+    torch.testing.assert_close(losses(model, batch, other, mask).inverse, plain)
+    velocity = noised.action.velocity.masked_fill(~given[..., None], 100.0)
+    other = replace(noised, action=replace(noised.action, velocity=velocity))
+    assert losses(model, batch, other, mask).inverse > plain + 100
 
 
 @pytest.mark.parametrize("imagines", [True, False])

@@ -42,17 +42,21 @@ def gradients(learner: Learner, model: WorldActionModel, step: int) -> tuple[lis
     model.zero_grad(set_to_none=True)
     result = learner.accumulate_gradients(step)
     grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
-    return [result.loss, result.dynamics, result.inverse], torch.cat([g.flatten() for g in grads])
+    return list(vars(result).values()), torch.cat([g.flatten() for g in grads])
 
 
-@pytest.mark.parametrize("imagines", [True, False])
+GIVEN = CorruptionConfig(forward_dynamics_probability=0.5, action_prefix_probability=0.5)
+
+
+@pytest.mark.parametrize("imagines, corruption", [(True, None), (False, None), (True, GIVEN)])
 @pytest.mark.parametrize("step", [0, 1])
-def test_the_micro_batch_changes_nothing(tiny, step: int, imagines: bool) -> None:
-    """Sequences of all lengths, so that each micro-batch is padded otherwise."""
+def test_the_micro_batch_changes_nothing(tiny, step: int, imagines: bool, corruption) -> None:
+    """Sequences of all lengths, so that each micro-batch is padded otherwise; where modes mix, cut by them too."""
     model, results = tiny.model(), []
     for micro_batch in (1, 4, 6):
         batch = replace(BATCH, micro_batch=micro_batch, imagines=imagines)
-        results.append(gradients(learner_of(tiny, model, batch=batch), model, step))
+        results.append(gradients(learner_of(tiny, model, batch=batch, corruption=corruption), model, step))
+    assert (results[0][0][2] > 0) == (corruption is GIVEN)
     for losses, gradient in results[1:]:
         assert losses == pytest.approx(results[0][0], rel=1e-5, abs=1e-6)
         torch.testing.assert_close(gradient, results[0][1], atol=1e-5, rtol=1e-4)
@@ -97,6 +101,22 @@ def test_every_sample_weighs_the_same(tiny) -> None:
     assert gradients(learner, model, 2)[0][0] == pytest.approx(sum(singles) / len(singles), rel=1e-5)
 
 
+def test_a_sequence_is_in_one_mode_or_the_other(tiny) -> None:
+    """Each draws its mode by itself, at the rate asked for; in forward dynamics mode it has that loss alone."""
+    model = tiny.model()
+    learner = learner_of(tiny, model, corruption=replace(GIVEN, action_prefix_probability=0.0))
+    sequence = [tiny.sequence(6)]
+    given, policy = (learner.losses(sequence, [0], 0, forward_dynamics=mode) for mode in (True, False))
+    assert given.dynamics > 0 and given.inverse == 0
+    assert policy.dynamics > 0 and policy.inverse > 0
+    drawn = [learner._is_forward_dynamics(step, index) for step in range(200) for index in range(4)]
+    assert 0.44 < sum(drawn) / len(drawn) < 0.56
+    assert drawn[0:800:4] != drawn[1:800:4]
+    batch = replace(BATCH, global_batch=8)
+    sums = gradients(learner_of(tiny, model, corruption=GIVEN, batch=batch), model, 3)[0]
+    assert sums[0] == pytest.approx(sum(sums[1:])) and min(sums) > 0
+
+
 def test_lambda_weighs_the_actions(tiny) -> None:
     model, results = tiny.model(), []
     for weight in (0.0, 1.0, 3.0):
@@ -105,7 +125,7 @@ def test_lambda_weighs_the_actions(tiny) -> None:
     for losses, _ in results:
         assert losses[1:] == results[0][0][1:]
     assert [losses[0] for losses, _ in results] == pytest.approx(
-        [results[0][0][1] + weight * results[0][0][2] for weight in (0, 1, 3)]
+        [results[0][0][1] + weight * results[0][0][3] for weight in (0, 1, 3)]
     )
     torch.testing.assert_close(results[2][1] - results[0][1], 3 * (results[1][1] - results[0][1]), atol=1e-5, rtol=1e-4)
 

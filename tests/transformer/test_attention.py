@@ -17,11 +17,11 @@ from foreact.transformer.masks import ChunkLayout
 HEADS, HEAD_DIM, VIDEO_TOKENS, ACTION_TOKENS = 2, 6, 3, 2
 
 layouts = st.builds(
-    ChunkLayout,
+    lambda mode, **sizes: ChunkLayout(**sizes, **mode),
+    mode=st.sampled_from([{}, {"imagines": False}, {"forward_dynamics": True}]),
     num_frames=st.integers(2, 10),
     frames_per_chunk=st.integers(1, 4),
     window=st.integers(1, 10),
-    imagines=st.booleans(),
 )
 
 

@@ -42,19 +42,21 @@ def sees(query: Token, key: Token, layout: ChunkLayout) -> bool:
         return key.clean and key.frame >= first_of_my_chunk - layout.window
     if query.kind == key.kind:
         return query.clean == key.clean
+    if layout.forward_dynamics and not (query.clean or key.clean):
+        return query.kind == "video"
     if query.kind == "video":
         return False
     if query.clean:
         return key.clean
-    return key.clean and layout.imagines
+    return key.clean and layout.imagines and not layout.forward_dynamics
 
 
 layouts = st.builds(
-    ChunkLayout,
+    lambda mode, **sizes: ChunkLayout(**sizes, **mode),
+    mode=st.sampled_from([{}, {"imagines": False}, {"forward_dynamics": True}]),
     num_frames=st.integers(2, 11),
     frames_per_chunk=st.integers(1, 5),
     window=st.integers(1, 12),
-    imagines=st.booleans(),
 )
 
 
@@ -81,7 +83,23 @@ def test_no_token_is_blind_and_no_noisy_token_is_seen_from_outside(layout: Chunk
     tokens = packed_tokens(layout, 1, 1)
     for query, key in itertools.product(range(len(tokens)), repeat=2):
         if mask[query, key] and not tokens[key].clean:
-            assert tokens[query].kind == tokens[key].kind and not tokens[query].clean
+            foresees = layout.forward_dynamics and tokens[query].kind == "video"
+            assert not tokens[query].clean and (foresees or tokens[query].kind == tokens[key].kind)
+
+
+@given(layout=layouts)
+def test_given_actions_never_learn_where_they_lead(layout: ChunkLayout) -> None:
+    """Nothing that the noisy video of a chunk sees, however many layers deep, has seen its clean video."""
+    if not layout.forward_dynamics:
+        return
+    tokens, mask = packed_tokens(layout, 1, 1), training_mask(layout, 1, 1)
+    for _ in range(4):
+        mask = mask | (mask.float() @ mask.float() > 0)
+    for query, token in enumerate(tokens):
+        if token == Token("video", False, token.frame):
+            mine = chunk_of(token.frame, layout.frames_per_chunk)
+            seen = [t for t, visible in zip(tokens, mask[query].tolist(), strict=True) if visible and t.clean]
+            assert all(chunk_of(t.frame, layout.frames_per_chunk) < mine for t in seen)
 
 
 def test_packed_frames() -> None:
@@ -95,6 +113,11 @@ def test_packed_frames() -> None:
 def test_history_is_the_window_before_the_chunk() -> None:
     layout = ChunkLayout(num_frames=12, frames_per_chunk=3, window=4)
     assert [layout.history_start(start) for start, _ in layout.chunks] == [0, 0, 0, 3, 6]
+
+
+def test_a_policy_that_does_not_imagine_foresees_nothing() -> None:
+    with pytest.raises(ConfigurationError, match="forward dynamics"):
+        ChunkLayout(num_frames=4, frames_per_chunk=2, window=3, imagines=False, forward_dynamics=True)
 
 
 @pytest.mark.parametrize("change", [{"num_frames": 1}, {"frames_per_chunk": 0}, {"window": 0}])

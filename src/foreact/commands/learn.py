@@ -65,6 +65,9 @@ def train(
     with progress_bar() as bar:
         shown = bar.add_task("training", total=recipe.optimization.num_steps, figures="")
         for now in steps:
-            figures = f"loss {now.loss:.3f} (video {now.dynamics:.3f}, actions {now.inverse:.3f})  {now.judged}"
+            losses = f"video {now.dynamics:.3f}, actions {now.inverse:.3f}"
+            if recipe.corruption.forward_dynamics_probability:
+                losses += f", forward dynamics {now.forward_dynamics:.3f}"
+            figures = f"loss {now.loss:.3f} ({losses})  {now.judged}"
             bar.update(shown, completed=now.step, figures=figures)
     console.print(f"The policy is in [bold]{out / POLICY_FOLDER}[/]: foreact.load({str(out / POLICY_FOLDER)!r}).")

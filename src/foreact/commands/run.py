@@ -15,6 +15,7 @@ from foreact.evaluation.pictures import write_video
 from foreact.evaluation.suite import SUMMARY_FILE, EvaluationConfig
 from foreact.evaluation.suite import evaluate as run_suite
 from foreact.policy.checkpoint import load
+from foreact.policy.controllers import ControlMode
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import apply_schedule, describe_steps, get_schedule
 
@@ -28,14 +29,20 @@ def evaluate(
     schedule: str | None,
     changes: Mapping[str, Any],
     execution_horizon: int | None,
-    closed: bool,
+    controller: ControlMode,
+    latency_ms: float,
     videos: int,
     device: str,
     threads: int | None,
 ) -> None:
     """See `foreact.cli.evaluate`."""
     config = EvaluationConfig(
-        task=task, num_episodes=episodes, seed=seed, closed=closed, execution_horizon=execution_horizon
+        task=task,
+        num_episodes=episodes,
+        seed=seed,
+        controller=controller,
+        latency_ms=latency_ms,
+        execution_horizon=execution_horizon,
     )
     policy = _load(policy_name, schedule, changes, device, threads)
 

@@ -1,16 +1,25 @@
 """Running a policy through episodes, and what is kept of each."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from foreact.control.loop import ExecutedChunk, LoopConfig, run_episode
+from foreact.control.clock import VirtualClock
+from foreact.control.config import ControlConfig
+from foreact.control.dialogue import Placed
+from foreact.control.drive import drive
+from foreact.control.latency import constant
+from foreact.control.report import DriveReport
+from foreact.control.worker import VirtualWorker
+from foreact.embodiments import Timing
 from foreact.evaluation.robots import SimulatedRobot
+from foreact.evaluation.smoothness import seam_jerk
+from foreact.policy.controllers import ControlMode, PolicyController
 from foreact.policy.policy import Policy
-from foreact.policy.session import Session
 from foreact.simulation.environment import BimanualEnv
 
 
@@ -23,26 +32,71 @@ class EpisodeResult:
     progress: float
     """Stages achieved over stages."""
     steps: int
-    """Control steps executed; on success, until success."""
+    """Control steps that passed, those of standing still included; on success, until success."""
     stage: str
     """The stage it was in when it ended."""
     imagination_error: list[float]
-    """Per whole chunk, root mean squared difference of imagined and observed latents (1 is their spread)."""
+    """Per chunk, root mean squared difference of imagined latents and those seen while it was executed (1 is their
+    spread)."""
     stage_ms: list[dict[str, float]]
     """Per chunk, milliseconds per stage of computing it."""
     executed: list[int]
     """Per chunk, actions executed."""
+    idle_share: float = 0.0
+    """Share of the control steps after the first action in which the robot stood still for want of one."""
+    late_chunks: int = 0
+    """Chunks that came later than had been reckoned with."""
+    fallbacks: int = 0
+    """Times the controller asked to see before it would plan."""
+    disagreement: list[float] = field(default_factory=list)
+    """Per turn, how far what was seen since the last is from what had been imagined."""
+    seam_jerk: float | None = None
+    """Root mean square of the commands' third derivative where a new chunk takes over, per second cubed; None if
+    none did."""
 
 
 @dataclass(kw_only=True)
 class EpisodeRecord:
     """Everything seen on the way, for pictures and figures."""
 
-    first_images: Mapping[str, np.ndarray] = field(default_factory=dict)
-    first_latents: torch.Tensor | None = None
-    chunks: list[ExecutedChunk] = field(default_factory=list)
-    observed: list[torch.Tensor | None] = field(default_factory=list)
-    """Per chunk the latents really observed; None if the episode ended within it."""
+    timing: Timing
+    pictures: list[Mapping[str, np.ndarray]] = field(default_factory=list)
+    """Camera frames uint8 [height, width, 3]: the first one, then one after every `camera_stride` actions."""
+    seen: list[Tensor] = field(default_factory=list)
+    """Their latents, [channels, frames, height, width] each, as they were encoded."""
+    chunks: list[Placed] = field(default_factory=list)
+    """As they took effect; answers without actions are not among them."""
+    executed: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """float32 [actions, dofs]."""
+
+    @property
+    def latents(self) -> Tensor:
+        """Latents of all whole latent frames, [channels, frames, height, width]."""
+        return torch.cat(self.seen, dim=1)
+
+    def clips(self, first: int, stop: int) -> dict[str, np.ndarray]:
+        """Return camera frames first .. stop - 1 of every camera, uint8 [time, height, width, 3]."""
+        frames = self.pictures[first:stop]
+        return {camera: np.stack([frame[camera] for frame in frames]) for camera in self.pictures[0]} if frames else {}
+
+    def spans(self) -> Iterator[tuple[Placed, range]]:
+        """Yield each chunk with the control steps during which it was the one in force."""
+        ends = [*(later.begin_tick for later in self.chunks[1:]), len(self.executed)]
+        for placed, end in zip(self.chunks, ends, strict=True):
+            if placed.begin_tick < len(self.executed):
+                yield placed, range(placed.begin_tick, min(end, len(self.executed)))
+
+    def imagined(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (imagined latents, seen ones) of the frames that each chunk was in force for."""
+        latents, per_frame = self.latents, self.timing.actions_per_latent_frame
+        for placed, steps in self.spans():
+            if placed.chunk.imagined_latents is None:
+                continue
+            first = 1 + steps.start // per_frame
+            num = min(latents.shape[1], 1 + steps.stop // per_frame) - first
+            num = min(num, placed.chunk.imagined_latents.shape[1])
+            if num > 0:
+                yield torch.from_numpy(placed.chunk.imagined_latents)[:, :num], latents[:, first : first + num]
 
 
 def evaluate_episode(
@@ -50,62 +104,94 @@ def evaluate_episode(
     env: BimanualEnv,
     seed: int,
     *,
-    closed: bool = True,
+    mode: ControlMode = "synchronous",
+    latencies_s: Iterator[float] | None = None,
     execution_horizon: int | None = None,
-    on_chunk: Callable[[ExecutedChunk], None] | None = None,
+    on_chunk: Callable[[Placed], None] | None = None,
 ) -> tuple[EpisodeResult, EpisodeRecord]:
-    """Run one episode.
+    """Run one episode in virtual time: the world stands still while the policy computes, but for `latencies_s`.
 
     Args:
         policy: Drives the robot.
         env: Its world; reset here.
         seed: Of the world and of the policy's noise.
-        closed: False runs open loop.
-        execution_horizon: Actions of each chunk that are executed; None: all.
+        mode: Which controller.
+        latencies_s: Seconds that each chunk is said to take; None: none.
+        execution_horizon: Latent frames of each chunk that are executed; None: all.
         on_chunk: Told every chunk, for a live display.
     """
     timing = policy.embodiment.timing
     robot = SimulatedRobot(env, seed=seed, control_hz=timing.action_hz)
-    record = EpisodeRecord()
-    witness = None if closed else policy.start("")
+    record = EpisodeRecord(timing=timing, pictures=robot.pictures)
+    controller = PolicyController(
+        policy, robot.instruction, mode=mode, seed=seed, on_observed=lambda latents: record.seen.append(latents.cpu())
+    )
 
-    def begin(session: Session, images: Mapping[str, np.ndarray]) -> None:
-        record.first_images, record.first_latents = images, session.observed
-        if witness is not None:
-            policy.encode_frames(witness, images)
-
-    def keep(session: Session, turn: ExecutedChunk) -> None:
-        record.chunks.append(turn)
-        record.observed.append(_observed(policy, session, witness, turn))
+    def keep(placed: Placed) -> None:
+        if len(placed.chunk.actions):
+            record.chunks.append(placed)
         if on_chunk:
-            on_chunk(turn)
+            on_chunk(placed)
 
-    loop = LoopConfig(camera_stride=timing.camera_stride, execution_horizon=execution_horizon, closed=closed)
-    steps = run_episode(robot, policy, robot.instruction, loop, seed=seed, on_start=begin, on_chunk=keep)
-    return _result(seed, steps, robot.info, record), record
+    clock = VirtualClock()
+    report = drive(
+        robot,
+        controller,
+        control_config(policy, execution_horizon=execution_horizon),
+        clock=clock,
+        worker=VirtualWorker(clock, constant(0.0) if latencies_s is None else latencies_s),
+        standstill=policy.embodiment.hold_action(env.state()),
+        on_chunk=keep,
+    )
+    return finish(policy, controller, robot, report, record, seed)
 
 
-def _observed(policy: Policy, session: Session, witness: Session | None, turn: ExecutedChunk) -> torch.Tensor | None:
-    """Return the latents of what really happened; open loop, a witness encodes what the policy never sees."""
-    if not turn.whole:
-        return None
-    return session.observed if witness is None else policy.encode_frames(witness, turn.images)
+def control_config(policy: Policy, **settings: Any) -> ControlConfig:
+    """Return how the policy's robot is driven, at the rates of its embodiment."""
+    timing = policy.embodiment.timing
+    return ControlConfig(
+        action_hz=timing.action_hz,
+        camera_stride=timing.camera_stride,
+        actions_per_latent_frame=timing.actions_per_latent_frame,
+        latent_frames_per_chunk=policy.config.latent_frames_per_chunk,
+        **settings,
+    )
 
 
-def _result(seed: int, steps: int, info: Mapping[str, Any], record: EpisodeRecord) -> EpisodeResult:
-    errors = []
-    for turn, observed in zip(record.chunks, record.observed, strict=True):
-        if observed is None or turn.chunk.imagined_latents is None:
-            continue
-        imagined = torch.from_numpy(turn.chunk.imagined_latents)[:, : observed.shape[1]]
-        errors.append((imagined - observed.cpu()).square().mean().sqrt().item())
-    return EpisodeResult(
+def finish(
+    policy: Policy,
+    controller: PolicyController,
+    robot: SimulatedRobot,
+    report: DriveReport,
+    record: EpisodeRecord,
+    seed: int,
+) -> tuple[EpisodeResult, EpisodeRecord]:
+    """Return an episode's result; complete its record with what the policy was not shown any more, or never looked at."""
+    timing, info = policy.embodiment.timing, robot.info
+    record.executed = report.executed
+    if len(record.executed) // timing.camera_stride == len(record.pictures):
+        robot.observe()  # the frame that the last action ended: the loop was over
+    num_seen = record.latents.shape[1]
+    unseen = record.clips(timing.num_camera_frames(num_seen), len(record.pictures))
+    whole = len(record.pictures) - timing.num_camera_frames(num_seen)
+    whole -= whole % timing.vae_factor
+    if whole > 0:
+        rest = {camera: clip[:whole] for camera, clip in unseen.items()}
+        record.seen.append(policy.encode_frames(controller.session, rest).cpu())
+    disagreements = [placed.chunk.disagreement for placed in record.chunks]
+    result = EpisodeResult(
         seed=seed,
         success=bool(info["success"]),
         progress=float(info["progress"]),
-        steps=steps,
+        steps=robot.num_steps,
         stage=str(info["stage"]),
-        imagination_error=errors,
-        stage_ms=[dict(turn.chunk.stage_ms) for turn in record.chunks],
-        executed=[len(turn.executed) for turn in record.chunks],
+        imagination_error=[(guess - real).square().mean().sqrt().item() for guess, real in record.imagined()],
+        stage_ms=[dict(placed.chunk.stage_ms) for placed in record.chunks],
+        executed=[len(steps) for _, steps in record.spans()],
+        idle_share=report.idle_share,
+        late_chunks=report.num_late_chunks,
+        fallbacks=report.num_fallbacks,
+        disagreement=[value for value in disagreements if value is not None],
+        seam_jerk=seam_jerk(report, [placed.begin_tick for placed in record.chunks[1:]], timing.action_hz),
     )
+    return result, record

@@ -26,11 +26,10 @@ MAX_ROWS = 8
 
 def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
     """Draw every degree of freedom that moves: each chunk as predicted, and what was executed."""
-    executed = [turn.executed for turn in record.chunks]
-    chunks = [turn.chunk.actions for turn in record.chunks]
-    starts = np.cumsum([0, *map(len, executed)])[:-1]
+    chunks = [placed.chunk.actions for placed, _ in record.spans()]
+    starts = np.array([steps.start for _, steps in record.spans()])
     title = "Actions: predicted and executed"
-    _draw_chunks(path, policy.embodiment, chunks, starts, executed=np.concatenate(executed), title=title)
+    _draw_chunks(path, policy.embodiment, chunks, starts, executed=record.executed, title=title)
 
 
 def draw_dreamed_actions(path: Path, dream: Dream) -> None:

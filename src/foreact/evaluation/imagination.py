@@ -27,17 +27,17 @@ class FrameErrors:
 
 def real_and_imagined(policy: Policy, record: EpisodeRecord) -> Iterator[tuple[int, Mapping, Frames | None]]:
     """Yield (chunk number, real frames, imagined frames of the same instants); chunk -1 is the first picture."""
-    yield -1, record.first_images, None
-    viewer = LatentViewer(policy.networks.vae, policy.embodiment.layout)
-    if record.first_latents is not None:
-        viewer.show(record.first_latents)
-    for turn, observed in zip(record.chunks, record.observed, strict=True):
-        latents = turn.chunk.imagined_latents
+    yield -1, record.clips(0, 1), None
+    viewer, seen, num_shown = LatentViewer(policy.networks.vae, policy.embodiment.layout), record.latents, 0
+    timing = policy.embodiment.timing
+    for number, (placed, steps) in enumerate(record.spans()):
+        num_before = 1 + steps.start // timing.actions_per_latent_frame
+        viewer.show(seen[:, num_shown:num_before])
+        num_shown, latents = num_before, placed.chunk.imagined_latents
         imagined = None if latents is None else viewer.peek(torch.from_numpy(latents))
-        if turn.images:
-            yield turn.index, turn.images, imagined
-        if observed is not None:
-            viewer.show(observed)
+        real = record.clips(1 + steps.start // timing.camera_stride, 1 + steps.stop // timing.camera_stride)
+        if real:
+            yield number, real, imagined
 
 
 def frame_errors(policy: Policy, record: EpisodeRecord) -> FrameErrors:

@@ -1,5 +1,7 @@
 """A simulated robot, as the control loop wants one."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from foreact.simulation.environment import BimanualEnv
@@ -15,6 +17,8 @@ class SimulatedRobot:
         _, self.info = env.reset(seed=seed)
         self.num_steps = 0
         self.done = False
+        self.pictures: list[Mapping[str, np.ndarray]] = []
+        """Everything the cameras took, uint8 [height, width, 3] per camera."""
 
     @property
     def instruction(self) -> str:
@@ -23,7 +27,9 @@ class SimulatedRobot:
 
     def observe(self) -> Observation:
         """Take a picture with every camera and read the joints."""
-        return Observation(images=self._env.images(), state=self._env.state(), time_s=self.num_steps / self._control_hz)
+        images = self._env.images()
+        self.pictures.append(images)
+        return Observation(images=images, state=self._env.state(), time_s=self.num_steps / self._control_hz)
 
     def act(self, action: np.ndarray) -> None:
         """Execute one action; the episode is over on success or when the time is up."""

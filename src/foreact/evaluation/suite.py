@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from foreact.control.loop import LoopConfig
+from foreact.control.latency import constant
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, evaluate_episode
 from foreact.evaluation.statistics import wilson_interval
 from foreact.files import write_whole
+from foreact.policy.controllers import ControlMode, check_mode
 from foreact.policy.policy import Policy
 from foreact.settings import to_plain
 from foreact.simulation.environment import BimanualEnv
@@ -35,16 +36,29 @@ class EvaluationConfig:
     """Episodes, of seeds seed, seed + 1, ..."""
     seed: int = FIRST_HELD_OUT_SEED
     """First seed; the default is far from those of any demonstration."""
-    closed: bool = True
-    """False runs open loop: after its first picture the policy sees only what it imagined."""
+    controller: ControlMode = "synchronous"
+    """How the robot acts while a chunk is computed; open_loop: after its first picture the policy sees only what it
+    imagined."""
+    latency_ms: float = 0.0
+    """How long computing a chunk is said to take; the world goes on meanwhile."""
+    patience: float = 1.0
+    """Multiples of the task's time limit after which an episode is cut off: robots that stand still need more."""
     execution_horizon: int | None = None
-    """Actions of each chunk that are executed before the next is predicted; None: all."""
+    """Actions of each chunk that are executed before the next begins; None: all."""
 
     def __post_init__(self) -> None:
         get_task(self.task)
         if self.num_episodes < 1:
             raise ConfigurationError("num_episodes", got=self.num_episodes, allowed="1 or more")
-        LoopConfig(camera_stride=1, execution_horizon=self.execution_horizon, closed=self.closed)
+        constant(self.latency_ms / 1e3)
+        if not self.patience > 0:
+            raise ConfigurationError("patience", got=self.patience, allowed="more than 0")
+        if self.controller == "open_loop" and self.execution_horizon is not None:
+            raise ConfigurationError(
+                "execution_horizon in open loop",
+                got=self.execution_horizon,
+                allowed="none: a policy that never looks believes whole chunks",
+            )
 
 
 def evaluate(
@@ -76,18 +90,25 @@ def evaluate(
             got=config.execution_horizon,
             allowed=f"multiples of {per_frame} up to {policy.actions_per_chunk}",
         )
+    check_mode(policy, config.controller)
     horizon = config.execution_horizon or policy.actions_per_chunk
     folder.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in to_plain(config).items() if name != "num_episodes"}
     _claim(folder, {"evaluation": settings, "inference": to_plain(policy.config), "policy": policy.digest()})
     results = {result.seed: result for result in read_results(folder)}
     seeds = range(config.seed, config.seed + config.num_episodes)
-    env = BimanualEnv(config.task, cameras=policy.embodiment.cameras)
+    max_steps = round(config.patience * get_task(config.task).max_steps)
+    env = BimanualEnv(config.task, cameras=policy.embodiment.cameras, max_steps=max_steps)
     try:
         for seed in seeds:
             if seed not in results:
                 results[seed], record = evaluate_episode(
-                    policy, env, seed, closed=config.closed, execution_horizon=config.execution_horizon
+                    policy,
+                    env,
+                    seed,
+                    mode=config.controller,
+                    latencies_s=constant(config.latency_ms / 1e3),
+                    execution_horizon=horizon // per_frame,
                 )
                 _append(folder, results[seed])
                 if on_record:
@@ -114,6 +135,8 @@ def summarise(config: EvaluationConfig, results: list[EpisodeResult], *, executi
     costs = [sum(stages.values()) for result in results for stages in result.stage_ms]
     errors = [error for result in results for error in result.imagination_error]
     done = [result.steps for result in results if result.success]
+    disagreements = [value for result in results for value in result.disagreement]
+    jerks = [result.seam_jerk for result in results if result.seam_jerk is not None]
     chunk_ms = float(np.median(costs))
     stages = sorted({name for result in results for stages in result.stage_ms for name in stages})
     return {
@@ -130,8 +153,14 @@ def summarise(config: EvaluationConfig, results: list[EpisodeResult], *, executi
         "stage_ms": {
             name: float(np.median([s.get(name, 0.0) for result in results for s in result.stage_ms])) for name in stages
         },
+        "idle_share": float(np.mean([result.idle_share for result in results])),
+        "late_chunks": sum(result.late_chunks for result in results),
+        "fallbacks": sum(result.fallbacks for result in results),
+        "disagreement": float(np.mean(disagreements)) if disagreements else None,
+        "seam_jerk": float(np.median(jerks)) if jerks else None,
         "seed": config.seed,
-        "closed_loop": config.closed,
+        "controller": config.controller,
+        "latency_ms": config.latency_ms,
     }
 
 

@@ -101,7 +101,7 @@ def load_policy(folder: Path, *, placement: Placement = IN_MEMORY) -> Policy:
         raise CheckpointError(f"format of {folder / CONFIG_FILE}", got=config.get("format"), allowed=FORMAT)
     try:
         transformer = from_plain(TransformerConfig, config["transformer"], "transformer")
-        text_encoder = _read_text_encoder(config["text_encoder"])
+        text_encoder = read_text_encoder(config["text_encoder"])
         codec = ActionCodec.from_dict(config["actions"])
         inference = from_plain(InferenceConfig, config["inference"], "inference")
     except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
@@ -182,7 +182,8 @@ def _describe_text_encoder(networks: Networks) -> dict[str, Any]:
     return {"kind": WORDS, **to_plain(networks.text_encoder)}
 
 
-def _read_text_encoder(told: dict[str, Any]) -> TextEncoder | None:
+def read_text_encoder(told: dict[str, Any]) -> TextEncoder | None:
+    """Return the text encoder that a `config.json` describes; None for a large one, which has files of its own."""
     settings = dict(told)
     kind = settings.pop("kind", WORDS)
     if kind not in (WORDS, UMT5):

@@ -1,7 +1,8 @@
-"""Initial weights on disk: what `foreact init` writes and training begins from.
+"""Initial weights on disk: what training begins from, made by `foreact init` or by an earlier training.
 
-`config.json`, `model.safetensors` or its shards, and the frozen networks beside them: `vae/`, `text_encoder/`,
-`tokenizer/`. Not a policy yet: it knows no robot and no normalisation.
+`foreact init` writes `config.json`, `model.safetensors` or its shards, and the frozen networks beside them: `vae/`,
+`text_encoder/`, `tokenizer/`. Not a policy yet: it knows no robot and no normalisation. A policy does, but is begun
+from all the same: its weights and its text encoder are taken, its normalisation is fitted anew.
 """
 
 import json
@@ -13,7 +14,8 @@ from foreact.codecs.text import TextEncoder
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.files import write_whole
 from foreact.policy.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER, umt5_encoder
-from foreact.policy.checkpoint import CONFIG_FILE, STEM, UMT5, copy_parts
+from foreact.policy.checkpoint import CONFIG_FILE, STEM, UMT5, copy_parts, read_text_encoder
+from foreact.policy.checkpoint import FORMAT as POLICY_FORMAT
 from foreact.policy.placement import Placement
 from foreact.settings import from_plain, read_json, to_plain
 from foreact.shards import TensorFolder, load_strictly
@@ -44,17 +46,13 @@ def load_initial(folder: Path, config: TransformerConfig) -> WorldActionModel:
     """Return a network with the weights in `folder`, in float32, to be trained.
 
     Args:
-        folder: Written by `foreact init`.
+        folder: Written by `foreact init`, or a policy's.
         config: Of the network wanted. The canvas and the number of actions may differ: no weight depends on them.
 
     Raises:
         CheckpointError: The folder is damaged, or its network has other sizes.
     """
-    told = read_json(folder / CONFIG_FILE)
-    if told.get("format") != FORMAT:
-        raise CheckpointError(
-            f"initial weights in {folder}", got=told.get("format"), allowed=FORMAT, cure="make them with `foreact init`"
-        )
+    told = _read(folder)
     try:
         theirs = from_plain(TransformerConfig, told["transformer"], "transformer")
     except (ConfigurationError, KeyError) as error:
@@ -72,5 +70,23 @@ def load_initial(folder: Path, config: TransformerConfig) -> WorldActionModel:
 
 
 def initial_text_encoder(folder: Path, config: TransformerConfig) -> TextEncoder:
-    """Return the large text encoder beside initial weights; it is loaded for instructions it has not met before."""
-    return umt5_encoder(folder, config.text_length, RELEASED_TEXT)
+    """Return the text encoder that initial weights read: a large one is loaded for instructions it has not met."""
+    return read_text_encoder(_read(folder)["text_encoder"]) or umt5_encoder(folder, config.text_length, RELEASED_TEXT)
+
+
+def initial_origin(folder: Path) -> Any:
+    """Return where initial weights came from, to be kept with what is trained from them."""
+    told = _read(folder)
+    return told["origin"] if told["format"] == FORMAT else {"policy": folder.name, **told["provenance"]}
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    told = read_json(folder / CONFIG_FILE)
+    if told.get("format") not in (FORMAT, POLICY_FORMAT):
+        raise CheckpointError(
+            f"initial weights in {folder}",
+            got=told.get("format"),
+            allowed=f"{FORMAT}, {POLICY_FORMAT}",
+            cure="make them with `foreact init`, or give a policy's folder",
+        )
+    return told

@@ -16,6 +16,7 @@ from foreact.codecs.video_vae import EncoderStream, VideoVAE
 from foreact.codecs.weights import digest_weights
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import ConfigurationError, InputError
+from foreact.policy.committed import Committed
 from foreact.policy.predictor import InferenceConfig, Prediction, Predictor
 from foreact.policy.session import Session
 from foreact.trace import Trace, span_all
@@ -213,39 +214,50 @@ class Policy:
         encoded = iter(EncoderStream.encode_together(streams, pixels))
         return [layout.assemble([next(encoded)[0] for _ in layout.cameras]) for _ in sessions]
 
-    def predict(self, session: Session) -> ActionChunk:
+    def predict(self, session: Session, committed: Committed | None = None) -> ActionChunk:
         """Return the next chunk of actions, within the robot's limits, and the future they were decoded from.
 
         Args:
             session: Its noise moves on; what it has observed stays as it is.
+            committed: What the robot will do before the chunk takes effect; None: nothing, it stands still.
 
         Raises:
-            InputError: Nothing has been observed yet.
+            InputError: Nothing has been observed yet, or what is committed makes no whole latent frames.
+            ConfigurationError: The policy was not trained for what is committed.
         """
-        return self.predict_together([session])[0]
+        return self.predict_together([session], [committed])[0]
 
-    def predict_together(self, sessions: Sequence[Session]) -> list[ActionChunk]:
+    def predict_together(
+        self, sessions: Sequence[Session], committed: Sequence[Committed | None] | None = None
+    ) -> list[ActionChunk]:
         """Return the next chunk of several robots, computed as one batch: what `predict` returns for each.
 
         Args:
             sessions: All different, one or more; they may have started, and observed, at different times.
+            committed: For each, as `predict`; None: nothing.
 
         Raises:
-            InputError: One has observed nothing yet, or is there twice.
+            InputError: One has observed nothing yet, or is there twice, or see `predict`.
+            ConfigurationError: See `predict`.
         """
         _check_distinct(sessions)
         if any(session.initial_pose is None for session in sessions):
             raise InputError("prediction", got="a session without observations", cure="call observe_first() before")
-        predictions = self.predictor.predict_together([session.rollout for session in sessions])
+        ahead = [
+            decided.ahead(self.codec, self.config, session.initial_pose) if decided is not None else None
+            for session, decided in zip(sessions, committed or [None] * len(sessions), strict=True)
+        ]
+        predictions = self.predictor.predict_together([session.rollout for session in sessions], ahead)
         return [self._finish(session, made) for session, made in zip(sessions, predictions, strict=True)]
 
     def _finish(self, session: Session, prediction: Prediction) -> ActionChunk:
         session.prediction = prediction
         decoded = self.codec.decode(prediction.actions.flatten(0, 1).numpy(), session.initial_pose)
-        imagined = prediction.latents
+        imagined, foreseen = prediction.latents, prediction.foreseen
         return ActionChunk(
             actions=self.embodiment.clip_actions(decoded),
             imagined_latents=None if imagined is None else imagined.numpy(),
+            foreseen_latents=None if foreseen is None else foreseen.numpy(),
             stage_ms=session.rollout.trace.take(),
         )
 

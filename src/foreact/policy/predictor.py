@@ -4,14 +4,18 @@ Observed latent frames and executed actions go into the cache; a chunk of video 
 integrated from noise to `s_stop`; its keys and values stay in the cache's scratch space; the chunk of actions is
 integrated from noise to 1 while it sees them; then the imagined entries are dropped.
 
+While actions are under way the history can be carried on beyond what was seen (`Ahead`): frames that they will lead to,
+imagined or believed, are kept beside the observed ones while the next chunk is computed, and dropped with it.
+
 Policies trained as the published weights were have the first observed latent frame at the head of the first chunk,
 held at its observed value at flow time 1 while the rest is imagined.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -22,7 +26,7 @@ from foreact.errors import CapacityError, ConfigurationError
 from foreact.flow.guidance import guide
 from foreact.flow.solver import euler_times, integrate
 from foreact.policy.placement import free_bytes
-from foreact.policy.together import Kind, Together
+from foreact.policy.together import KINDS, Kind, Together
 from foreact.trace import Trace, span_all
 from foreact.transformer.cache import KVCache
 from foreact.transformer.model import TextContext, TransformerConfig, WorldActionModel
@@ -59,6 +63,15 @@ class InferenceConfig:
     first_frame: Literal["history", "chunk"] = "history"
     """Where the first observed latent frame stands, as in training: in the cache by itself, or at the head of the
     first chunk, which then imagines one latent frame less (the published weights)."""
+    asynchronous: bool = False
+    """A chunk may be asked for while actions are under way: makes room in the cache for a chunk of them."""
+    forward_dynamics: bool = False
+    """The network was trained to imagine where given actions lead."""
+    action_prefixes: bool = False
+    """The network was trained to go on from actions that are decided already."""
+    disagreement_threshold: float | None = None
+    """Distance of observed from imagined latents above which an asynchronous controller waits to see (`foreact
+    calibrate`); None: never."""
     video_steps_executed: int | None = None
     """Take only the first so many of the video's steps, and let the actions read what the last of them saw. None:
     all of them, spaced anew up to `s_stop`."""
@@ -76,6 +89,12 @@ class InferenceConfig:
                 allowed="2 or more",
             )
         self._check_steps_executed()
+        if self.forward_dynamics and (not self.imagines or self.first_frame == "chunk"):
+            raise ConfigurationError(
+                "forward_dynamics",
+                got=f"imagines {self.imagines}, first_frame {self.first_frame!r}",
+                allowed="a policy that imagines, its first frame in the history",
+            )
         if self.latent_frames_per_chunk < 1 or self.window < 1:
             raise ConfigurationError(
                 "chunk and window",
@@ -107,6 +126,11 @@ class InferenceConfig:
         return euler_times(self.action_steps, shift=self.action_shift)
 
     @property
+    def scratch_frames(self) -> int:
+        """Latent frames that may be imagined at once, those under way included."""
+        return self.latent_frames_per_chunk * (2 if self.asynchronous else 1)
+
+    @property
     def rows(self) -> int:
         """Rows in the cache: a second, unconditional one if either stream is guided."""
         return 2 if self.video_guidance != 1 or self.action_guidance != 1 else 1
@@ -114,7 +138,7 @@ class InferenceConfig:
 
 def cache_numbers(sizes: TransformerConfig, config: InferenceConfig) -> int:
     """Return how many numbers one cache holds: a key and a value of the joint width per layer, row and token."""
-    frames = config.window + config.latent_frames_per_chunk
+    frames = config.window + config.scratch_frames
     tokens = frames * (sizes.video_tokens + sizes.actions_per_latent_frame)
     return 2 * sizes.num_layers * config.rows * tokens * sizes.video_width
 
@@ -138,6 +162,23 @@ class KnownFrames:
         return self.video.shape[1]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ahead:
+    """What is decided already when a chunk is asked for, in model units: it begins after the actions under way."""
+
+    actions: Float[Tensor, "frames actions action_channels"]
+    """Under way: of whole latent frames after the last observed one."""
+    latents: Float[Tensor, "channels frames height width"] | None = None
+    """Where they are believed to lead; None: imagine it from them (forward dynamics)."""
+    prefix: Float[Tensor, "prefix_actions action_channels"] | None = None
+    """The first actions of the chunk asked for; the others go on from them."""
+
+    @property
+    def num_frames(self) -> int:
+        """Latent frames under way."""
+        return len(self.actions)
+
+
 @dataclass(kw_only=True)
 class Rollout:
     """What one rollout owns: its cache, its instruction, its noise. The network owns nothing of it."""
@@ -155,7 +196,7 @@ class Rollout:
     @property
     def next_frame(self) -> int:
         """Number of the first latent frame of the next chunk."""
-        return self.cache.num_observed
+        return self.cache.num_observed + self.cache.num_ahead
 
     @property
     def num_frames_at_head(self) -> int:
@@ -176,6 +217,8 @@ class Prediction:
     """Best guess of the clean future: where the last velocity leads at flow time 1. None if nothing was imagined."""
     actions: Float[Tensor, "frames actions action_channels"]
     """Those that lead to these frames."""
+    foreseen: Float[Tensor, "channels ahead height width"] | None = None
+    """Where actions under way were imagined to lead; None if that was not asked for."""
 
 
 class Predictor:
@@ -239,7 +282,7 @@ class Predictor:
             window=self.config.window,
             video_tokens=sizes.video_tokens,
             action_tokens=sizes.actions_per_latent_frame,
-            scratch_frames=self.config.latent_frames_per_chunk,
+            scratch_frames=self.config.scratch_frames,
             device=self.device,
             dtype=self._dtype,
         )
@@ -289,31 +332,43 @@ class Predictor:
             self._append([rollout for rollout, _ in pairs], [seen for _, seen in pairs], num_frames)
 
     def _append(self, rollouts: list[Rollout], seen: list[KnownFrames], num_frames: int) -> None:
-        together, rows = Together(rollouts, self.model, num_frames), self.config.rows
-        tokens: dict[Kind, Tensor] = {
-            "video": torch.cat([frames.video for frames in seen]),
-            "action": torch.cat([frames.action for frames in seen]),
-        }
-        observed = torch.ones(len(rollouts), 1)
+        together = Together(rollouts, self.model, num_frames)
+        video, action = (torch.cat([getattr(frames, kind) for frames in seen]) for kind in ("video", "action"))
         with span_all((rollout.trace for rollout in rollouts), "append"):
-            video, action = (together.stream_input(kind, values, observed, rows) for kind, values in tokens.items())
-            self.model(video, action, together.text(rows), together.attention)
+            self._run_both(together, video, action)
         for rollout in rollouts:
             rollout.cache.append_observed(num_frames)
 
-    def predict(self, rollout: Rollout) -> Prediction:
+    def _run_both(self, together: Together, video: Tensor, action: Tensor, video_time: float = 1.0) -> None:
+        """Leave keys and values of known frames where the caches keep what passed last."""
+        rows, num = self.config.rows, len(together.rollouts)
+        given = [(video, video_time), (action, 1.0)]
+        inputs = [
+            together.stream_input(kind, values, torch.full((num, 1), flow_time, device=self.device), rows)
+            for kind, (values, flow_time) in zip(KINDS, given, strict=True)
+        ]
+        self.model(*inputs, together.text(rows), together.attention)
+
+    def predict(self, rollout: Rollout, ahead: Ahead | None = None) -> Prediction:
         """Return the next chunk; the cache is left with nothing imagined."""
-        return self.predict_together([rollout])[0]
+        return self.predict_together([rollout], [ahead])[0]
 
     @torch.no_grad()
-    def predict_together(self, rollouts: Sequence[Rollout]) -> list[Prediction]:
+    def predict_together(
+        self, rollouts: Sequence[Rollout], ahead: Sequence[Ahead | None] | None = None
+    ) -> list[Prediction]:
         """Return the next chunk of several rollouts, computed as one batch: what `predict` returns for each alone.
 
         Args:
             rollouts: All different, one or more; histories, instructions and frame numbers may differ.
+            ahead: For each what is under way; None: nothing.
         """
-        together = Together(rollouts, self.model, self.config.latent_frames_per_chunk)
         traces = [rollout.trace for rollout in rollouts]
+        ahead = ahead or [None] * len(rollouts)
+        with span_all(traces, "look_ahead") if any(ahead) else nullcontext():
+            foreseen = self._look_ahead(rollouts, ahead)
+        prefixes = [None if a is None else a.prefix for a in ahead]
+        together = Together(rollouts, self.model, self.config.latent_frames_per_chunk, prefixes=prefixes)
         latents: Tensor | None = None
         if self.config.imagines:
             with span_all(traces, "imagine"):
@@ -327,13 +382,61 @@ class Predictor:
             rollout.cache.drop_imagined()
             new = slice(rollout.num_frames_at_head, None)
             imagined = None if latents is None else latents[row][:, new]
-            predictions.append(Prediction(latents=imagined, actions=actions[row, new]))
+            seen = foreseen.get(row)
+            predictions.append(
+                Prediction(latents=imagined, actions=actions[row, new], foreseen=None if seen is None else seen.cpu())
+            )
         return predictions
+
+    def _look_ahead(self, rollouts: Sequence[Rollout], ahead: Sequence[Ahead | None]) -> dict[int, Tensor]:
+        """Carry histories on through the actions under way; return by row what was foreseen of them.
+
+        What the chunk will see is what it would see had those frames been observed, so that nothing here is unlike
+        training: first the frames, then the actions that led to them.
+        """
+        groups: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        for row, decided in enumerate(ahead):
+            if decided is not None and decided.num_frames:
+                groups[decided.num_frames, decided.latents is None].append(row)
+        foreseen: dict[int, Tensor] = {}
+        for (num_frames, foresees), rows in groups.items():
+            together = Together([rollouts[row] for row in rows], self.model, num_frames)
+            chosen = [cast("Ahead", ahead[row]) for row in rows]
+            actions = torch.stack([a.actions for a in chosen]).to(self.device, torch.float32)
+            if foresees:
+                video, guess = self._foresee(together, actions)
+                foreseen.update(zip(rows, unpatchify(guess, *self.model.config.canvas), strict=True))
+            else:
+                video = patchify(torch.stack([cast("Tensor", a.latents) for a in chosen]).to(self.device))
+            self._run_both(together, video, actions, self.config.video_times[-1] if foresees else 1.0)
+            for rollout in together.rollouts:
+                rollout.cache.append_ahead(num_frames)
+        return foreseen
+
+    def _foresee(self, together: Together, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `_denoise_video` does, for the frames that given actions lead to (forward dynamics)."""
+        together.run("action", actions, 1.0, rows=self.config.rows)
+        for rollout in together.rollouts:
+            rollout.cache.append_imagined(actions.shape[1] * actions.shape[2])
+        denoised = self._denoise_video(together)
+        for rollout in together.rollouts:
+            rollout.cache.drop_imagined()
+        return denoised
 
     def _imagine(self, together: Together) -> Float[Tensor, "rollouts channels frames height width"]:
         """Return guesses of the clean video; leave keys and values of the half-finished ones in the caches."""
         config, sizes = self.config, self.model.config
-        shape = (1, config.latent_frames_per_chunk, sizes.video_tokens, sizes.patch_features)
+        point, guess = self._denoise_video(together)
+        if config.video_steps_executed is None:
+            together.run("video", together.hold("video", point), config.s_stop, rows=config.rows)
+        for rollout in together.rollouts:
+            rollout.cache.append_imagined(point.shape[1] * point.shape[2])
+        return unpatchify(together.hold("video", guess), *sizes.canvas)
+
+    def _denoise_video(self, together: Together) -> tuple[Tensor, Tensor]:
+        """Return the half-finished video at the last flow time, and the clean one that its last velocity points to."""
+        sizes = self.model.config
+        shape = (1, together.num_frames, sizes.video_tokens, sizes.patch_features)
         guess = None
 
         def velocity(point: Tensor, flow_time: float) -> Tensor:
@@ -342,23 +445,19 @@ class Predictor:
             guess = point + (1 - flow_time) * guided
             return guided
 
-        point = integrate(velocity, self._noises("video", shape, together), config.video_times)
-        if config.video_steps_executed is None:
-            together.run("video", together.hold("video", point), config.s_stop, rows=config.rows)
-        for rollout in together.rollouts:
-            rollout.cache.append_imagined(shape[1] * shape[2])
-        return unpatchify(together.hold("video", point if guess is None else guess), *sizes.canvas)
+        point = integrate(velocity, self._noises("video", shape, together), self.config.video_times)
+        return point, point if guess is None else guess
 
     def _decode_actions(self, together: Together) -> Float[Tensor, "rollouts frames actions channels"]:
         """Return the actions that lead through what the caches show."""
         config, sizes = self.config, self.model.config
-        shape = (1, config.latent_frames_per_chunk, sizes.actions_per_latent_frame, sizes.action_channels)
+        shape = (1, together.num_frames, sizes.actions_per_latent_frame, sizes.action_channels)
 
         def velocity(point: Tensor, flow_time: float) -> Tensor:
             return self._velocity("action", together, point, flow_time) * self.channel_mask
 
         noise = self._noises("action", shape, together) * self.channel_mask
-        return integrate(velocity, noise, config.action_times)
+        return together.hold("action", integrate(velocity, noise, config.action_times))
 
     def _velocity(self, kind: Kind, together: Together, point: Tensor, flow_time: float) -> Tensor:
         """Return the (guided) velocities of the chunks at `point`; an unguided stream runs conditional rows alone."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from foreact.policy.predictor import Rollout
 
 Kind = Literal["video", "action"]
+KINDS: tuple[Kind, Kind] = ("video", "action")
 
 
 class Together:
@@ -25,18 +26,37 @@ class Together:
     A batch's rows are the first rollout's (conditional, then unconditional if it runs), then the second's, and so on.
     """
 
-    def __init__(self, rollouts: Sequence["Rollout"], model: WorldActionModel, num_frames: int):
+    def __init__(
+        self,
+        rollouts: Sequence["Rollout"],
+        model: WorldActionModel,
+        num_frames: int,
+        *,
+        prefixes: Sequence[Tensor | None] = (),
+    ):
         """Prepare a chunk.
 
         Args:
             rollouts: One or more, of one predictor.
             model: Its network.
             num_frames: Latent frames that pass, the same for all.
+            prefixes: For each rollout the chunk's first actions [actions, action_channels], if they are known.
         """
-        self.rollouts, self._model, self._num_frames = list(rollouts), model, num_frames
+        self.rollouts, self._model, self.num_frames = list(rollouts), model, num_frames
         self._texts: dict[int, TextContext] = {}
         self._tables: dict[tuple[Kind, int], RotaryTable] = {}
-        self.has_heads = any(rollout.head is not None for rollout in rollouts)
+        self._given: dict[Kind, Tensor] = {}
+        self._known: dict[Kind, list[Tensor | None]] = {
+            kind: [None if r.head is None else getattr(r.head, kind)[0].flatten(0, 1) for r in self.rollouts]
+            for kind in KINDS
+        }
+        for row, prefix in enumerate(prefixes):
+            if prefix is not None and len(prefix):
+                self._known["action"][row] = prefix.to(self._device, torch.float32)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._model.parameters()).device
 
     @cached_property
     def attention(self) -> CachedAttention:
@@ -52,17 +72,17 @@ class Together:
             flow_time: Of all frames that are not known.
             rows: 1 runs the conditional rows alone.
         """
-        given = self.stream_input(kind, values, self._times(flow_time), rows)
+        given = self.stream_input(kind, values, self._times(kind, flow_time, values.shape[2]), rows)
         streams = (given, None) if kind == "video" else (None, given)
         velocity = self._model(*streams, self.text(rows), self.attention)[0 if kind == "video" else 1]
         return velocity.float().unflatten(0, (len(self.rollouts), rows))
 
     def stream_input(self, kind: Kind, values: Tensor, flow_time: Tensor, rows: int) -> StreamInput:
-        """Return values [rollouts, ...] and flow times [rollouts, frames or 1] for `rows` rows of each rollout."""
+        """Return values [rollouts, ...] and flow times [rollouts, ...] for `rows` rows of each rollout."""
         weight = next(self._model.parameters())
         return StreamInput(
             values=values.to(weight.dtype).repeat_interleave(rows, dim=0),
-            flow_time=flow_time.repeat_interleave(rows, dim=0).to(weight.device),
+            flow_time=flow_time.repeat_interleave(rows, dim=0),
             rotary=self.rotary(kind, rows),
         )
 
@@ -81,25 +101,31 @@ class Together:
         """Return the positions of the chunk's tokens: the same in every step."""
         if (kind, rows) not in self._tables:
             table = self._model.video_rotary if kind == "video" else self._model.action_rotary
-            device = next(self._model.parameters()).device
-            numbers = [rollout.next_frame + torch.arange(self._num_frames) for rollout in self.rollouts]
-            self._tables[kind, rows] = stack_tables([table(frames, device) for frames in numbers], rows)
+            numbers = [rollout.next_frame + torch.arange(self.num_frames) for rollout in self.rollouts]
+            self._tables[kind, rows] = stack_tables([table(frames, self._device) for frames in numbers], rows)
         return self._tables[kind, rows]
 
     def hold(self, kind: Kind, point: Tensor) -> Tensor:
-        """Return the chunk with the frames at its head as they are known to be."""
-        if not self.has_heads:
+        """Return the chunk with the tokens that it begins with as they are known to be."""
+        if not self._holds(kind):
             return point
         held = point.clone()
-        for row, rollout in enumerate(self.rollouts):
-            if rollout.head is not None:
-                known = rollout.head.video if kind == "video" else rollout.head.action
-                held[row, : known.shape[1]] = known[0]
+        for row, known in enumerate(self._known[kind]):
+            if known is not None:
+                held[row].view(-1, held.shape[-1])[: len(known)] = known
         return held
 
-    def _times(self, flow_time: float) -> Tensor:
-        """Return the flow time of each frame, or of all where they are the same."""
-        times = torch.full((len(self.rollouts), self._num_frames if self.has_heads else 1), flow_time)
-        for row, rollout in enumerate(self.rollouts):
-            times[row, : rollout.num_frames_at_head] = 1.0
-        return times
+    def _times(self, kind: Kind, flow_time: float, num_tokens: int) -> Tensor:
+        """Return the flow time of each frame, of all where they are the same, of each token where a frame's differ."""
+        if not self._holds(kind):
+            return torch.full((len(self.rollouts), 1), flow_time, device=self._device)
+        if kind not in self._given:  # the same in every step
+            counts = [0 if known is None else len(known) for known in self._known[kind]]
+            place = torch.arange(self.num_frames * num_tokens).unflatten(0, (self.num_frames, num_tokens))
+            given = (place < torch.tensor(counts)[:, None, None]).to(self._device)
+            self._given[kind] = given if any(count % num_tokens for count in counts) else given[..., 0]
+        given = self._given[kind]
+        return torch.full(given.shape, flow_time, device=self._device).masked_fill_(given, 1.0)
+
+    def _holds(self, kind: Kind) -> bool:
+        return any(known is not None for known in self._known[kind])

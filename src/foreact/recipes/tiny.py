@@ -46,6 +46,21 @@ def tiny() -> Recipe:
     )
 
 
+def tiny_grounded() -> Recipe:
+    """Return the post-training that makes `tiny` fit for asynchronous control.
+
+    Half of the sequences teach forward dynamics, and half of the other chunks begin with actions that are given.
+    """
+    recipe = tiny()
+    return replace(
+        recipe,
+        corruption=replace(recipe.corruption, forward_dynamics_probability=0.5, action_prefix_probability=0.5),
+        inference=replace(recipe.inference, forward_dynamics=True, action_prefixes=True),
+        optimization=replace(recipe.optimization, num_steps=1800, learning_rate=8e-4),
+        judge_every=600,
+    )
+
+
 def tiny_reactive() -> Recipe:
     """Return the baseline of `tiny`: the same network without imagination, actions straight from what was seen.
 

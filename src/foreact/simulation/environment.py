@@ -30,6 +30,7 @@ class BimanualEnv(gymnasium.Env):
         image_size: int = 128,
         obs_type: str = "state",
         render_mode: str | None = None,
+        max_steps: int | None = None,
     ):
         """Build the scene of a task; nothing is rendered until pictures are asked for.
 
@@ -39,6 +40,7 @@ class BimanualEnv(gymnasium.Env):
             image_size: Height and width of a picture in pixels.
             obs_type: "state" or, with pictures in the observation, "pixels_agent_pos".
             render_mode: "rgb_array" or None; `render` returns the first camera's picture.
+            max_steps: Control steps after which an episode is cut off; None: the task's own.
 
         Raises:
             UnknownNameError: There is no such task or camera.
@@ -47,6 +49,7 @@ class BimanualEnv(gymnasium.Env):
         if obs_type not in OBS_TYPES:
             raise ConfigurationError("obs_type", got=repr(obs_type), allowed=", ".join(OBS_TYPES))
         self.task = get_task(task)
+        self._max_steps = max_steps or self.task.max_steps
         self.obs_type = obs_type
         self.render_mode = render_mode
         self.world = World(self.task.num_cubes)
@@ -92,7 +95,7 @@ class BimanualEnv(gymnasium.Env):
         self._show_lamp()
         self._judge.watch(self.world, start.bins)
         success = self._judge.success
-        truncated = self.num_steps >= self.task.max_steps
+        truncated = self.num_steps >= self._max_steps
         return self._observation(), float(success), success, truncated, self._info()
 
     def state(self) -> np.ndarray:

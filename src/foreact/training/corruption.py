@@ -1,4 +1,4 @@
-"""What training does to a batch before the network sees it: noise, half-finished history, dropped text.
+"""What training does to a batch before the network sees it: noise, half-finished history, given actions, dropped text.
 
 Every sample draws from a generator of its own, seeded by (seed, step, index in the global batch): how the global batch
 is cut into micro-batches or spread over devices changes nothing.
@@ -30,9 +30,21 @@ class CorruptionConfig:
     """Its flow time is uniform between this and 1."""
     text_dropout: float = 0.1
     """Probability of an empty instruction, for guidance."""
+    forward_dynamics_probability: float = 0.0
+    """Of a sequence being in forward dynamics mode: given its actions, imagine where they lead. What grounds
+    asynchronous control (LingBot-VA, section 3); 0 in pretraining."""
+    action_prefix_probability: float = 0.0
+    """Of a chunk's first actions being given and only the others to be decoded: those that are executed before the
+    chunk arrives. Their number is uniform between 1 and a latent frame's."""
 
     def __post_init__(self) -> None:
-        for name in ("noisy_history_probability", "noisy_history_from", "text_dropout"):
+        for name in (
+            "noisy_history_probability",
+            "noisy_history_from",
+            "text_dropout",
+            "forward_dynamics_probability",
+            "action_prefix_probability",
+        ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="[0, 1]")
         for name in ("video_shift", "action_shift"):
@@ -46,7 +58,8 @@ class CorruptedStream:
 
     noisy: Tensor
     """Frames 1 .. F-1 at `noisy_time`, on the path to the target."""
-    noisy_time: Float[Tensor, "batch noisy_frames"]
+    noisy_time: Float[Tensor, "batch noisy_frames *noisy_tokens"]
+    """At 1 they are given, and nothing is asked of them. With a third axis each token has its own."""
     clean: Tensor
     """Frames 0 .. F-1 as history shows them."""
     clean_time: Float[Tensor, "batch frames"]
@@ -91,6 +104,10 @@ def corrupt(
         action = _noise_targets(batch.actions[index], draw, config.action_shift, channel_mask)
         history, history_time = _noise_history(latents[index], draw, config)
         dropped = torch.rand((), generator=generator) < config.text_dropout
+        if layout.forward_dynamics:
+            action = _give_all(batch.executed[index])
+        elif config.action_prefix_probability:
+            action = _give_prefixes(action, batch.executed[index], draw, config)
         samples.append((*video, history, history_time, *action, dropped))
     columns = [torch.stack(column) for column in zip(*samples, strict=True)]
     executed_time = torch.ones(batch.executed.shape[:2])
@@ -125,19 +142,44 @@ class _Draw:
         chunks = zip(per_chunk, self._layout.chunks, strict=False)
         return torch.cat([value.expand(stop - start) for value, (start, stop) in chunks])
 
+    def at_chunk_start(self) -> Bool[Tensor, " frames"]:
+        """Return which latent frames are the first of their chunk."""
+        starts = torch.zeros(self._layout.num_frames, dtype=torch.bool)
+        starts[[start for start, _ in self._layout.chunks]] = True
+        return starts
+
     def normal(self, like: Tensor) -> Tensor:
         """Return Gaussian noise for frames [frames, ...]."""
         noise = torch.randn((self._max_frames, *like.shape[1:]), generator=self._generator)
         return noise[: len(like)]
 
 
-def _noise_targets(
-    data: Tensor, draw: _Draw, shift: float, mask: Tensor | float = 1.0
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (noisy, flow time, velocity) of frames 1 .. F-1; noise only where `mask` says."""
+def _noise_targets(data: Tensor, draw: _Draw, shift: float, mask: Tensor | float = 1.0) -> "_Noised":
+    """Return frames 1 .. F-1 noised; noise only where `mask` says."""
     times = shift_flow_time(draw.uniform(), shift)[1:]
     noise = draw.normal(data)[1:] * mask
     return point_on_path(noise, data[1:], times), times, velocity_of_path(noise, data[1:])
+
+
+_Noised = tuple[Tensor, Tensor, Tensor]
+"""Noisy frames 1 .. F-1, their flow times, their velocities."""
+
+
+def _give_all(executed: Tensor) -> _Noised:
+    """Return actions as they were executed, in place of noisy ones."""
+    given = executed[1:]
+    return given, torch.ones(len(given)), torch.zeros_like(given)
+
+
+def _give_prefixes(noised: _Noised, executed: Tensor, draw: "_Draw", config: CorruptionConfig) -> _Noised:
+    """Return actions to be decoded, the first ones of some chunks given as they were executed."""
+    noisy, times, velocity = noised
+    per_frame = executed.shape[1]
+    chosen = draw.uniform() < config.action_prefix_probability
+    length = chosen * (1 + (draw.uniform() * per_frame).long())
+    place = torch.arange(per_frame)
+    given = draw.at_chunk_start()[1:, None] & (place < length[1:, None])
+    return torch.where(given[..., None], executed[1:], noisy), times[:, None].masked_fill(given, 1.0), velocity
 
 
 def _noise_history(latents: Tensor, draw: _Draw, config: CorruptionConfig) -> tuple[Tensor, Tensor]:

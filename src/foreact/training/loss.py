@@ -1,4 +1,7 @@
-"""The loss: squared error of both streams' velocities. Source: LingBot-VA, L = L_dyn + lambda * L_inv."""
+"""The loss: squared error of both streams' velocities. Source: LingBot-VA, L = L_dyn + lambda * L_inv.
+
+In forward dynamics mode it is the video's alone: all actions are given, and what is given counts for nothing.
+"""
 
 from dataclasses import dataclass
 
@@ -19,9 +22,9 @@ class Losses:
     """Per-sample losses, each a mean over what is valid in the sample."""
 
     dynamics: Float[Tensor, " batch"]
-    """Of imagined video, L_dyn; zero for a policy that does not imagine."""
+    """Of imagined video: L_dyn, or L_fdm in forward dynamics mode; zero for a policy that does not imagine."""
     inverse: Float[Tensor, " batch"]
-    """Of actions, L_inv."""
+    """Of actions, L_inv; zero in forward dynamics mode."""
 
 
 def velocity_losses(
@@ -53,7 +56,8 @@ def velocity_losses(
     velocities = model(video, action, text, attention, recompute=recompute)
     num_noisy = layout.num_frames - 1
     action_error = (velocities[1][:, :num_noisy].float() - corrupted.action.velocity) ** 2
-    counted = batch.action_valid[:, 1:, :, None] & channel_mask
+    given = _per_token(corrupted.action.noisy_time, action_error.shape[2]) == 1
+    counted = (batch.action_valid[:, 1:] & ~given)[..., None] & channel_mask
     inverse = _masked_mean(action_error, counted)
     if not layout.imagines:
         return Losses(dynamics=torch.zeros(len(inverse), device=device), inverse=inverse)
@@ -83,8 +87,14 @@ def _pack(stream: CorruptedStream, with_noisy: bool) -> tuple[Tensor, Tensor]:
     """Return (values, flow times), the noisy copy before the clean one."""
     copies = [(stream.noisy, stream.noisy_time)] if with_noisy else []
     copies.append((stream.clean, stream.clean_time))
+    if any(times.ndim == 3 for _, times in copies):
+        copies = [(values, _per_token(times, values.shape[2])) for values, times in copies]
     values, times = (torch.cat(parts, dim=1) for parts in zip(*copies, strict=True))
     return values, times
+
+
+def _per_token(times: Tensor, num_tokens: int) -> Float[Tensor, "batch frames tokens"]:
+    return times if times.ndim == 3 else times[..., None].expand(-1, -1, num_tokens)
 
 
 def _masked_mean(error: Tensor, counted: Tensor) -> Float[Tensor, " batch"]:

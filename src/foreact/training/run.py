@@ -20,11 +20,11 @@ from foreact.data.sequences import fit_codec, load_sequences
 from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
-from foreact.policy.checkpoint import CONFIG_FILE, save_policy
-from foreact.policy.initial import initial_text_encoder, load_initial
+from foreact.policy.checkpoint import save_policy
+from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
-from foreact.settings import read_json, to_plain
+from foreact.settings import to_plain
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig, make_optimizer, update_ema
 from foreact.training.state import TrainingState
@@ -80,6 +80,14 @@ class Recipe:
             raise ConfigurationError("precision", got=self.precision, allowed="float32, bfloat16")
         if self.text_dim != self.transformer.text_dim:
             raise ConfigurationError("text_dim", got=self.text_dim, allowed=self.transformer.text_dim)
+        for learned, claimed in (
+            ("forward_dynamics_probability", "forward_dynamics"),
+            ("action_prefix_probability", "action_prefixes"),
+        ):
+            probability, claim = getattr(self.corruption, learned), getattr(self.inference, claimed)
+            if (probability > 0) != claim:
+                got = f"corruption.{learned} {probability:g} with inference.{claimed} {claim}"
+                raise ConfigurationError("what is learned and used", got=got, allowed="both, or neither")
         for name in ("save_every", "judge_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
@@ -94,6 +102,7 @@ class Progress:
     num_steps: int
     loss: float
     dynamics: float
+    forward_dynamics: float
     inverse: float
     judged: str
     """The latest measurement on held-out episodes, in words."""
@@ -150,7 +159,7 @@ def train(
         datasets: With their latents cached.
         vae: They were encoded with it.
         folder: Of the run.
-        initial: Weights to begin with, written by `foreact init`; None: from nothing.
+        initial: Weights to begin with, written by `foreact init`, or a policy to go on from; None: from nothing.
         device: Where to train.
 
     Raises:
@@ -162,7 +171,7 @@ def train(
     networks = begin(recipe, vae, initial)
     networks.model.to(device)
     networks.vae.to(device).eval()
-    run = _Run(recipe, data, networks, folder)
+    run = _Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial))
     run.resume()
     yield from run.steps()
 
@@ -176,8 +185,9 @@ def begin(recipe: Recipe, vae: VideoVAE, initial: Path | None) -> Networks:
     """
     sizes = recipe.transformer
     if initial is not None:
-        model = load_initial(initial, sizes)
-        return Networks(model=model, vae=vae, text_encoder=initial_text_encoder(initial, sizes), text_files=initial)
+        model, text_encoder = load_initial(initial, sizes), initial_text_encoder(initial, sizes)
+        has_files = not isinstance(text_encoder, HashedWordEncoder)
+        return Networks(model=model, vae=vae, text_encoder=text_encoder, text_files=initial if has_files else None)
     if sizes.text_length:
         raise ConfigurationError(
             "initial weights",
@@ -200,7 +210,7 @@ def _what_is_computed(recipe: Recipe) -> dict[str, Any]:
 class _Run:
     """The moving parts of one call of `train`."""
 
-    def __init__(self, recipe: Recipe, data: TrainingData, networks: Networks, folder: Path):
+    def __init__(self, recipe: Recipe, data: TrainingData, networks: Networks, folder: Path, origin: Any):
         self._recipe, self._data, self._networks, self._folder = recipe, data, networks, folder
         self._model = networks.model
         self._state = TrainingState(self._model, make_optimizer(self._model, recipe.optimization))
@@ -220,8 +230,8 @@ class _Run:
             "episodes": [len(source) for source in data.sources],
             "actions": data.codec.to_dict(),
         }
-        if networks.text_files is not None:
-            self._configuration["initial"] = read_json(networks.text_files / CONFIG_FILE)["origin"]
+        if origin is not None:
+            self._configuration["initial"] = origin
 
     def resume(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

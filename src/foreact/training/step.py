@@ -1,5 +1,6 @@
 """One optimiser step: the global batch drawn, noised, pushed through in micro-batches, and learned from."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from foreact.transformer.model import TextContext, WorldActionModel
 
 LAYOUT_STREAM = 1
 """Sets the draw of a step's chunk and window apart from the draws of its samples."""
+MODE_STREAM = 2
+"""Likewise the draw of a sample's mode."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,11 @@ class StepResult:
 
     loss: float
     dynamics: float
+    """Of imagined video, where no actions are given."""
+    forward_dynamics: float
+    """Of video imagined from given actions; a sample has this loss or the other two."""
     inverse: float
+    """Of decoded actions."""
 
 
 class Learner:
@@ -93,33 +100,55 @@ class Learner:
     def accumulate_gradients(self, step: int) -> StepResult:
         """Add the gradients of the step's mean loss to the weights' `.grad`; return the losses.
 
-        Sequences of like length share a micro-batch, which saves padding and changes nothing else.
+        A micro-batch holds sequences of one mode, since all of it runs under one mask, and of like length, which saves
+        padding; neither changes anything else.
         """
         config = self._batch
         sequences = [self._sampler.draw(step, index) for index in range(config.global_batch)]
-        order = sorted(range(len(sequences)), key=lambda index: sequences[index].num_frames)
-        total = torch.zeros(2)
-        for start in range(0, len(order), config.micro_batch):
-            indices = order[start : start + config.micro_batch]
-            losses = self.losses([sequences[i] for i in indices], indices, step)
+        total = torch.zeros(3)
+        for forward_dynamics, indices in self._micro_batches(sequences, step):
+            chosen = [sequences[index] for index in indices]
+            losses = self.losses(chosen, indices, step, forward_dynamics=forward_dynamics)
             loss = (losses.dynamics + config.inverse_weight * losses.inverse).sum() / config.global_batch
             loss.backward()
-            total += torch.stack([losses.dynamics.detach().sum(), losses.inverse.detach().sum()]).cpu()
-        dynamics, inverse = (total / config.global_batch).tolist()
-        return StepResult(dynamics + config.inverse_weight * inverse, dynamics, inverse)
+            total[int(forward_dynamics)] += losses.dynamics.detach().sum().cpu()
+            total[2] += losses.inverse.detach().sum().cpu()
+        dynamics, forward, inverse = (total / config.global_batch).tolist()
+        return StepResult(dynamics + forward + config.inverse_weight * inverse, dynamics, forward, inverse)
 
-    def losses(self, sequences: list[TrainingSequence], indices: list[int], step: int) -> Losses:
+    def _micro_batches(self, sequences: list[TrainingSequence], step: int) -> Iterator[tuple[bool, list[int]]]:
+        """Yield (whether in forward dynamics mode, indices) of each micro-batch of a global batch."""
+        size = self._batch.micro_batch
+        by_length = sorted(range(len(sequences)), key=lambda index: sequences[index].num_frames)
+        forward = {index for index in by_length if self._is_forward_dynamics(step, index)}
+        for mode in (False, True):
+            indices = [index for index in by_length if (index in forward) == mode]
+            for start in range(0, len(indices), size):
+                yield mode, indices[start : start + size]
+
+    def _is_forward_dynamics(self, step: int, index: int) -> bool:
+        rng = np.random.default_rng([MODE_STREAM, self._seed, step, index])
+        return bool(rng.random() < self._corruption.forward_dynamics_probability)
+
+    def losses(
+        self, sequences: list[TrainingSequence], indices: list[int], step: int, *, forward_dynamics: bool = False
+    ) -> Losses:
         """Return per-sample losses of some samples of a step's global batch.
 
         Args:
             sequences: The samples.
             indices: Which samples they are: they seed the noise.
             step: Likewise.
+            forward_dynamics: Whether video is imagined from given actions, instead of actions from imagined video.
         """
         chunk, window = self._draw_layout(step)
         batch = collate([sequence.fill_chunks(chunk) for sequence in sequences])
         layout = ChunkLayout(
-            num_frames=batch.num_frames, frames_per_chunk=chunk, window=window, imagines=self._batch.imagines
+            num_frames=batch.num_frames,
+            frames_per_chunk=chunk,
+            window=window,
+            imagines=self._batch.imagines,
+            forward_dynamics=forward_dynamics,
         )
         generators = [torch.Generator().manual_seed(_mix(self._seed, step, index)) for index in indices]
         corrupted = corrupt(

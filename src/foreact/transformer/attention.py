@@ -102,7 +102,7 @@ class BlockMaskedAttention(PackedAttention):
     def _make_mask(self, video_tokens: int, action_tokens: int, *, device: torch.device) -> BlockMask:
         tokens = packed_tokens(self._layout, video_tokens, action_tokens).to(device)
 
-        live = partial(_is_live, tokens, self._layout.imagines)
+        live = partial(_is_live, tokens, self._layout)
         length = len(tokens.frame)
         return create_block_mask(live, B=None, H=None, Q_LEN=length, KV_LEN=length, device=device)
 
@@ -111,9 +111,11 @@ class BlockMaskedAttention(PackedAttention):
         return cast("Tensor", run(queries, keys, values, block_mask=self._mask))
 
 
-def _is_live(tokens: PackedTokens, imagines: bool, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+def _is_live(
+    tokens: PackedTokens, layout: ChunkLayout, batch: Tensor, head: Tensor, query: Tensor, key: Tensor
+) -> Tensor:
     """Return whether a query sees a key, as flex attention asks: by their indices."""
-    return sees(tokens.at(query), tokens.at(key), imagines)
+    return sees(tokens.at(query), tokens.at(key), layout)
 
 
 @cache
@@ -148,10 +150,15 @@ class ChunkedAttention:
             if start == 0:
                 continue
             noisy_now = slice(start - 1, stop - 1)
+            own_video, own_action = _take(noisy_video, noisy_now), _take(noisy_action, noisy_now)
+            if self._layout.forward_dynamics:
+                outs[0].append(_run(noisy_video, noisy_now, [*history, own_action, own_video]))
+                outs[2].append(_run(noisy_action, noisy_now, [*history, own_action]))
+                continue
             if self._layout.imagines:
-                outs[0].append(_run(noisy_video, noisy_now, [*history, _take(noisy_video, noisy_now)]))
+                outs[0].append(_run(noisy_video, noisy_now, [*history, own_video]))
             readable = seen_video if self._layout.imagines else history
-            outs[2].append(_run(noisy_action, noisy_now, [*readable, _take(noisy_action, noisy_now)]))
+            outs[2].append(_run(noisy_action, noisy_now, [*readable, own_action]))
         return torch.cat(outs[0] + outs[1], dim=1), torch.cat(outs[2] + outs[3], dim=1)
 
 

@@ -41,7 +41,7 @@ def stack_text(texts: list[TextKeys]) -> TextKeys:
 
 @dataclass(frozen=True)
 class Modulation:
-    """Shift, scale and gate of the two residual branches, per latent frame (not per token)."""
+    """Shift, scale and gate of the two residual branches, per latent frame (per token only where tokens differ)."""
 
     attention: tuple[Tensor, Tensor, Tensor]
     feed_forward: tuple[Tensor, Tensor, Tensor]
@@ -127,9 +127,9 @@ class StreamBlock(nn.Module):
         self.ffn_out = nn.Linear(ffn_dim, width)
         self.modulation_table = nn.Parameter(torch.randn(6, width) / width**0.5)
 
-    def modulation(self, time: Float[Tensor, "batch #frames 6 width"]) -> Modulation:
-        """Return this layer's modulation for the time projection of each latent frame."""
-        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation_table + time).unsqueeze(2).unbind(3)
+    def modulation(self, time: Float[Tensor, "batch #frames #tokens 6 width"]) -> Modulation:
+        """Return this layer's modulation for the time projection of each latent frame, or of each token."""
+        shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation_table + time).unbind(3)
         return Modulation(attention=(shift, scale, gate), feed_forward=(ffn_shift, ffn_scale, ffn_gate))
 
     def project(self, x: Tensor, modulation: Modulation, rotary: RotaryTable) -> Projected:

@@ -52,6 +52,8 @@ class KVCache:
         self._tokens = (video_tokens, action_tokens)
         self._slot = video_tokens + action_tokens
         self._scratch = scratch_frames * self._slot
+        self.num_ahead = 0
+        """Latent frames kept beyond those observed: of actions under way, whose frames nobody has seen yet."""
         self._imagined = 0
         shape = (num_layers, batch, num_heads, self._scratch + window * self._slot, head_dim)
         # Written to, not only promised: memory that is short is short now, not hours later.
@@ -96,13 +98,23 @@ class KVCache:
         stop = self._scratch + min(self.num_observed, self.window) * self._slot
         return self._keys[layer, :rows, :, start:stop], self._values[layer, :rows, :, start:stop]
 
+    def observed(self) -> tuple[Tensor, Tensor]:
+        """Return keys and values of what was observed, [layers, batch, heads, entries, head_dim]; a view."""
+        kept = slice(self._scratch, self._scratch + min(self.num_observed, self.window) * self._slot)
+        return self._keys[:, :, :, kept], self._values[:, :, :, kept]
+
     def append_imagined(self, num_tokens: int) -> None:
         """Keep the last pass's entries as imagined ones: later passes see them until they are dropped."""
         self._imagined += num_tokens
 
+    def append_ahead(self, num_frames: int) -> None:
+        """Keep the last pass (video and actions of `num_frames` latent frames) as if observed, until it is dropped."""
+        self.num_ahead += num_frames
+        self.append_imagined(num_frames * self._slot)
+
     def drop_imagined(self) -> None:
-        """Forget everything imagined."""
-        self._imagined = 0
+        """Forget everything imagined, frames ahead included."""
+        self._imagined = self.num_ahead = 0
 
     def append_observed(self, num_frames: int) -> None:
         """Move the last pass (video and actions of `num_frames` latent frames) into the ring, dropping the imagined.

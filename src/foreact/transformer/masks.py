@@ -11,6 +11,12 @@ last `window` latent frames before a chunk, in a chunk
 
 and nothing else. Clean video may itself be half noised (noisy history augmentation): it then stands for a video
 whose imagination was stopped early.
+
+A sequence in forward dynamics mode asks the other way round where given actions lead. The noisy copy of its actions
+is not noisy, it is what was executed, and in a chunk
+
+    given actions see  H, itself                        actions under way, whose frames nobody has seen
+    noisy video sees   H, given actions, itself         imagining where they lead
 """
 
 from dataclasses import dataclass
@@ -35,10 +41,14 @@ class ChunkLayout:
     """Latent frames of history that a chunk sees."""
     imagines: bool = True
     """False for a reactive policy: no noisy video, and actions do not see their chunk's video."""
+    forward_dynamics: bool = False
+    """Video is imagined from given actions, instead of actions from imagined video."""
 
     def __post_init__(self) -> None:
         if self.num_frames < 2 or self.frames_per_chunk < 1 or self.window < 1:
             raise ConfigurationError("chunk layout", got=self, allowed="at least 2 frames, 1 per chunk, window 1")
+        if self.forward_dynamics and not self.imagines:
+            raise ConfigurationError("forward dynamics", got="a policy that does not imagine", allowed="one that does")
 
     @property
     def chunks(self) -> list[tuple[int, int]]:
@@ -72,7 +82,7 @@ def training_mask(layout: ChunkLayout, video_tokens: int, action_tokens: int) ->
         action_tokens: Per latent frame.
     """
     tokens = packed_tokens(layout, video_tokens, action_tokens)
-    return sees(tokens.at((slice(None), None)), tokens.at((None, slice(None))), layout.imagines)
+    return sees(tokens.at((slice(None), None)), tokens.at((None, slice(None))), layout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +96,7 @@ class PackedTokens:
     first_seen: Tensor
     """First latent frame of history that its chunk sees."""
     clean: Tensor
-    """False: of the noisy copy."""
+    """False: of the noisy copy (in forward dynamics mode, of the given actions)."""
     action: Tensor
     """False: video."""
 
@@ -99,12 +109,17 @@ class PackedTokens:
         return PackedTokens(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-def sees(query: PackedTokens, key: PackedTokens, imagines: bool) -> Tensor:
-    """Return whether queries see keys: the whole rule, in three lines, for dense and block masks alike."""
+def sees(query: PackedTokens, key: PackedTokens, layout: ChunkLayout) -> Tensor:
+    """Return whether queries see keys: the whole rule, for dense and block masks alike."""
     history = key.clean & (key.chunk < query.chunk) & (key.frame >= query.first_seen)
     own = (query.clean == key.clean) & (query.action == key.action)
-    reads_video = query.action & ~key.action & key.clean & (query.clean | imagines)
-    return history | ((query.chunk == key.chunk) & (own | reads_video))
+    reads_video = query.action & ~key.action & key.clean
+    if layout.forward_dynamics:
+        foresees = ~query.clean & ~query.action & ~key.clean & key.action
+        reads = (reads_video & query.clean) | foresees
+    else:
+        reads = reads_video & (query.clean | layout.imagines)
+    return history | ((query.chunk == key.chunk) & (own | reads))
 
 
 def packed_tokens(layout: ChunkLayout, video_tokens: int, action_tokens: int) -> PackedTokens:

@@ -128,8 +128,8 @@ class StreamEnds(nn.Module):
         tokens = self.embed(values)
         return self.embed_out(F.gelu(tokens, approximate="tanh")) if hasattr(self, "embed_out") else tokens
 
-    def time(self, flow_time: Float[Tensor, "batch frames"]) -> Tensor:
-        """Return the time embedding of each latent frame; Wan's clock is turned round here and nowhere else."""
+    def time(self, flow_time: Float[Tensor, "batch frames tokens"]) -> Tensor:
+        """Return the time embedding of each flow time; Wan's clock is turned round here and nowhere else."""
         timestep = WAN_TIMESTEPS * (1 - flow_time.float())
         code = get_timestep_embedding(
             timestep.flatten(), self.config.frequency_dim, flip_sin_to_cos=True, downscale_freq_shift=0
@@ -139,7 +139,7 @@ class StreamEnds(nn.Module):
 
     def leave(self, x: Tensor, time: Tensor, head_table: Tensor) -> Tensor:
         """Return velocities (data - noise); the network below speaks Wan's noise - data."""
-        shift, scale = (head_table + time.unsqueeze(2)).unsqueeze(2).unbind(3)
+        shift, scale = (head_table + time.unsqueeze(3)).unbind(3)
         return -self.head(modulated_norm(x, shift, scale, self.config.eps))
 
 
@@ -305,7 +305,8 @@ class _StreamPass:
         self._ends, self._layers, self._given, self._text = ends, layers, given, text
         if given is None:
             return
-        self._time = ends.time(given.flow_time)
+        per_frame = given.flow_time.ndim == 2
+        self._time = ends.time(given.flow_time.unsqueeze(2) if per_frame else given.flow_time)
         self._six = ends.time_projection(F.silu(self._time)).unflatten(-1, (6, -1))
 
     def _block(self, layer: int) -> StreamBlock:

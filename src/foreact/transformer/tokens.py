@@ -18,8 +18,8 @@ class StreamInput:
 
     values: Float[Tensor, "batch frames tokens features"]
     """Patches of latents, or model-unit actions; noisy or clean."""
-    flow_time: Float[Tensor, "batch #frames"]
-    """How far each latent frame's tokens are from noise (0) to data (1)."""
+    flow_time: Float[Tensor, "batch #frames *#tokens"]
+    """How far each latent frame's tokens are from noise (0) to data (1); with an axis more, each token by itself."""
     rotary: RotaryTable
     """Where the tokens are."""
 
