@@ -11,13 +11,14 @@ import argparse
 import numpy as np
 
 import foreact
-from foreact.control.loop import ExecutedChunk
+from foreact.control.dialogue import Placed
 from foreact.data.episodes import Episode, EpisodeDataset
 from foreact.data.latents import CAMERA_PREFIX
 from foreact.data.sequences import EXECUTED
 from foreact.evaluation.episodes import EpisodeRecord
 from foreact.evaluation.imagination import frame_errors, mean_psnr_db
 from foreact.policy.policy import Policy
+from foreact.types import ActionChunk
 
 
 def replay(policy: Policy, episode: Episode) -> EpisodeRecord:
@@ -28,18 +29,24 @@ def replay(policy: Policy, episode: Episode) -> EpisodeRecord:
     def pictures(rows: list[int]) -> dict[str, np.ndarray]:
         return {camera: episode.frames(CAMERA_PREFIX + camera, rows) for camera in policy.embodiment.cameras}
 
-    session = policy.start(episode.instruction, seed=episode.index)
-    record = EpisodeRecord(first_images=pictures([0]))
-    policy.observe_first(session, record.first_images, episode.column("observation.state")[0])
-    record.first_latents = session.observed
-    for index, start in enumerate(range(0, episode.length - length, length)):
-        chunk = policy.predict(session)
-        images = pictures([start + (k + 1) * timing.camera_stride for k in range(length // timing.camera_stride)])
-        policy.observe(session, images, executed[start : start + length])
-        done = executed[start : start + length]
-        record.chunks.append(ExecutedChunk(index=index, chunk=chunk, executed=done, images=images, whole=True))
-        record.observed.append(session.observed)
+    session, first = policy.start(episode.instruction, seed=episode.index), pictures([0])
+    policy.observe_first(session, first, episode.column("observation.state")[0])
+    record = EpisodeRecord(timing=timing, seen=[session.observed])
+    clips = [first]
+    for start in range(0, episode.length - length, length):
+        record.chunks.append(_in_time(policy.predict(session), start))
+        clips.append(pictures([start + (k + 1) * timing.camera_stride for k in range(length // timing.camera_stride)]))
+        policy.observe(session, clips[-1], executed[start : start + length])
+        record.seen.append(session.observed)
+    record.executed = executed[: length * len(record.chunks)]
+    record.pictures = [{c: clip[c][k] for c in clip} for clip in clips for k in range(len(next(iter(clip.values()))))]
     return record
+
+
+def _in_time(chunk: ActionChunk, begin: int) -> Placed:
+    """Return a chunk as if it had been there when it was wanted."""
+    ticks, counts = dict(begin_tick=begin, arrival_tick=begin), dict(num_under_way=0, num_prefix=0, delay_ticks=0)
+    return Placed(index=0, chunk=chunk, asked_s=0.0, answered_s=0.0, late=False, **ticks, **counts)
 
 
 def main() -> None:

@@ -95,6 +95,33 @@ def encode(
     learn.encode(get_recipe(recipe), data, vae, device, threads)
 
 
+def calibrate(
+    policy: Path,
+    data: tuple[Path, ...],
+    held_out: int = 5,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> None:
+    """Measure on held-out episodes how far imagination may be from what is seen before a robot should stop and look.
+
+    The policy's folder is told the threshold, and asynchronous controllers keep to it. Training does this by itself.
+
+    Example: foreact calibrate --policy runs/tiny/policy --data data/lift_cube data/reach_cube
+
+    Args:
+        policy: Folder of a policy; its config.json is changed.
+        data: LeRobot datasets, encoded by `foreact encode`.
+        held_out: Last episodes of each that are measured.
+        seed: Of the noise.
+        device: cpu or cuda.
+        threads: CPU threads; all by default.
+    """
+    from foreact.commands import learn
+
+    learn.calibrate(policy, data, held_out, seed, device, threads)
+
+
 def train_command(default: Recipe) -> Callable[..., None]:
     """Return the train command whose settings default to a recipe's."""
 
@@ -173,9 +200,9 @@ def evaluate(
         latent_frames_per_chunk: K.
         execution_horizon: Actions of a chunk executed before the next is predicted; all by default.
         controller: What the robot does while a chunk is computed. synchronous: it stands still. naive: it goes on, and
-            the next chunk rests on what had been imagined. grounded: on what the actions under way will lead to, imagined
-            anew from what was seen last; prefixed: likewise, and it continues the actions executed meanwhile (both need
-            a policy trained for it). open_loop: it never looks.
+            the next chunk rests on what had been imagined. grounded: on what the actions under way will lead to,
+            imagined anew from what was seen last; prefixed: likewise, and it continues the actions executed meanwhile
+            (both need a policy trained for it). open_loop: it never looks.
         latency_ms: How long a chunk is said to take to compute: the simulated world goes on meanwhile.
         videos: For how many episodes to write an mp4 of what was seen beside what was imagined.
         device: cpu or cuda.
@@ -453,6 +480,7 @@ def main(arguments: list[str] | None = None) -> None:
             "train-vae": train_vae,
             "encode": encode,
             "train": train_command(get_recipe(_value_of("--recipe", given) or "tiny")),
+            "calibrate": calibrate,
             "evaluate": evaluate,
             "demo": demo,
             "describe": describe,

@@ -40,8 +40,8 @@ class ActionChunk:
     imagined_latents: np.ndarray | None = None
     """float32 [channels, latent frames, height, width]: the future these actions were decoded from."""
     foreseen_latents: np.ndarray | None = None
-    """The same of the latent frames before, which actions under way will lead to; None if none were under way, or nobody
-    asked what they lead to."""
+    """The same of the latent frames before it, which actions under way will lead to; None if none were under way, or
+    nobody asked what they lead to."""
     disagreement: float | None = None
     """How far what was seen since the last chunk is from what had been imagined; None if nothing had been."""
     stage_ms: Mapping[str, float] = field(default_factory=dict)

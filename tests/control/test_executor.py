@@ -1,9 +1,14 @@
 from itertools import chain, repeat
 
+import numpy as np
 import pytest
 
-from foreact.control.latency import DelaySettings
+from foreact.control.clock import VirtualClock
+from foreact.control.drive import drive
+from foreact.control.emergency import EmergencyStop
+from foreact.control.latency import DelaySettings, constant
 from foreact.control.limits import MotionLimits
+from foreact.control.worker import VirtualWorker
 from foreact.errors import ConfigurationError
 
 TICK_S = 0.02
@@ -63,3 +68,45 @@ def test_the_watchdog_guards_the_first_chunk_too(doubles) -> None:
 def test_limits_of_motion_ask_where_the_robot_stands(doubles) -> None:
     with pytest.raises(ConfigurationError, match="where the robot stands"):
         doubles.run(doubles.config(limits=MotionLimits(velocity=(1.0, 1.0))))
+
+
+def stopped_after(doubles, num_commands: int, **changes) -> tuple[list[float], list[float]]:
+    """Throw the switch right after so many commands; return all commands' numbers and times in ticks."""
+    clock, emergency, times = VirtualClock(), EmergencyStop(), []
+
+    class Stopped(doubles.Robot):
+        def act(self, action: np.ndarray) -> None:
+            super().act(action)
+            times.append(clock.now() / TICK_S)
+            if len(self.commands) == num_commands:
+                emergency.stop("enough")
+
+    robot, config = Stopped(900), doubles.config(**changes)
+    brain, worker = doubles.Controller(config), VirtualWorker(clock, constant(0.0))
+    report = drive(robot, brain, config, clock=clock, worker=worker, standstill=np.zeros(2), emergency=emergency)
+    assert report.reason == "enough"
+    assert report.num_stopping_ticks == len(robot.commands) - num_commands
+    return [float(command[0]) for command in robot.commands], times
+
+
+def test_an_emergency_stop_takes_effect_at_the_next_tick(doubles) -> None:
+    commands, times = stopped_after(doubles, 5)
+    assert commands == [0, 1, 2, 3, 4, 4]
+    assert times == pytest.approx(range(6))
+
+
+def test_a_robot_in_motion_is_stopped_within_its_limits(doubles) -> None:
+    """An action a tick is 50 a second; half an action a tick, and tick, may be taken off."""
+    limits = MotionLimits(acceleration=(0.5 * 50 * 50, 1e9))
+    commands, times = stopped_after(doubles, 8, limits=limits)
+    steps = np.diff(commands[7:])
+    assert steps == pytest.approx([0.5, 0.0]) and commands[7] == 7
+    assert times == pytest.approx(range(10))
+
+
+def test_the_watchdog_acts_in_the_tick_in_which_it_is_due(doubles) -> None:
+    report, _, robot = doubles.run(
+        doubles.config(watchdog_s=0.1), latencies_s=repeat(99.0), standstill=np.zeros(2), num_commands=900
+    )
+    assert len(robot.commands) == report.num_first_ticks + 1 == 6
+    assert report.num_stopping_ticks == 1

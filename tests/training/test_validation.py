@@ -87,3 +87,17 @@ def test_a_reactive_policy_is_judged_by_its_actions(tiny) -> None:
     result = open_loop_error(tiny.policy(imagines=False), [tiny.sequence(5)], seed=0)
     assert result.action_error > 0
     assert result.imagination_psnr_db is None and result.last_frame_psnr_db is None
+
+
+def test_disagreement_is_rarely_exceeded(tiny, policy, monkeypatch) -> None:
+    """The 99 % quantile over all latent frames: of distances 0, 1, 2 ... it is nearly the last."""
+    sequence = tiny.sequence(201)
+
+    def further(latents, actions):
+        further.offset += 1
+        return latents + torch.tensor([2.0 * further.offset, 2.0 * further.offset + 1])[None, :, None, None], actions
+
+    further.offset = -1
+    answer_with(policy, monkeypatch, sequence, further)
+    assert open_loop_error(policy, [sequence], seed=0).disagreement == pytest.approx(0.99 * 199, rel=1e-4)
+    assert open_loop_error(tiny.policy(imagines=False), [tiny.sequence(5)], seed=0).disagreement is None

@@ -10,10 +10,15 @@ import pytest
 
 import foreact
 from foreact.codecs.text import HashedWordEncoder
-from foreact.control.loop import LoopConfig, run_episode
+from foreact.control.clock import VirtualClock
+from foreact.control.drive import drive
+from foreact.control.latency import constant
+from foreact.control.worker import VirtualWorker
 from foreact.data.batch import SequenceSampler
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import fit_codec, load_sequences
+from foreact.evaluation.episodes import control_config
+from foreact.policy.controllers import PolicyController
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.step import BatchConfig, Learner
 from foreact.types import Observation
@@ -90,7 +95,14 @@ class Standing:
 
 def test_from_a_camera_frame_to_an_action(tiny) -> None:
     policy, robot = tiny.policy(video_steps=1, action_steps=1), Standing(tiny.images(1))
-    calls = calls_of(lambda: run_episode(robot, policy, "push it", LoopConfig(camera_stride=2)))
+    clock = VirtualClock()
+
+    def walk() -> None:
+        controller = PolicyController(policy, "push it", mode="synchronous")
+        drive(robot, controller, control_config(policy), clock=clock, worker=VirtualWorker(clock, constant(0.0)))
+
+    calls = calls_of(walk)
+    calls = calls[calls.index("control/drive.py") :]
     stops = written_walks()[0]
     assert calls[0] == stops[0]
     assert_walked(stops, calls)

@@ -1,5 +1,6 @@
-"""`foreact train-vae`, `encode` and `train`."""
+"""`foreact train-vae`, `encode`, `train` and `calibrate`."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,8 +9,15 @@ from foreact.commands.progress import console, progress_bar, use_device
 from foreact.data.clips import DatasetClips
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
+from foreact.data.sequences import load_sequences
+from foreact.errors import ConfigurationError
+from foreact.files import write_whole
+from foreact.policy.checkpoint import CONFIG_FILE, load_policy
+from foreact.policy.placement import Placement
+from foreact.settings import read_json
 from foreact.training.run import POLICY_FOLDER, Recipe
 from foreact.training.run import train as train_policy
+from foreact.training.validation import open_loop_error
 from foreact.training.video_vae import train_video_vae
 from foreact.training.video_vae_config import VideoVAETrainingConfig
 
@@ -71,3 +79,24 @@ def train(
             figures = f"loss {now.loss:.3f} ({losses})  {now.judged}"
             bar.update(shown, completed=now.step, figures=figures)
     console.print(f"The policy is in [bold]{out / POLICY_FOLDER}[/]: foreact.load({str(out / POLICY_FOLDER)!r}).")
+
+
+def calibrate(folder: Path, data: Iterable[Path], held_out: int, seed: int, device: str, threads: int | None) -> None:
+    """See `foreact.cli.calibrate`."""
+    policy = load_policy(folder, placement=Placement(device=str(use_device(device, threads))))
+    cached = [(EpisodeDataset(root), root) for root in data]
+    thresholds = []
+    with progress_bar() as bar:
+        for dataset, root in cached:
+            shown = bar.add_task(f"imagining {root}", total=1, figures="")
+            cache = LatentCache(dataset, policy.networks.vae, policy.embodiment)
+            sequences = load_sequences(dataset, cache, policy.codec)[-held_out:]
+            thresholds.append(open_loop_error(policy, sequences, seed=seed).disagreement)
+            bar.update(shown, completed=1)
+    if None in thresholds:
+        raise ConfigurationError("policy to be calibrated", got="one that imagines nothing", allowed="one that does")
+    threshold = max(thresholds)
+    told = read_json(folder / CONFIG_FILE)
+    told["inference"]["disagreement_threshold"] = threshold
+    write_whole(folder / CONFIG_FILE, (json.dumps(told, indent=1) + "\n").encode())
+    console.print(f"Where imagination is off by more than [bold]{threshold:.3f}[/], the robot will stop and look.")

@@ -100,7 +100,7 @@ class Dialogue:
     def _due(self) -> Plan | None:
         """The turn to be taken now."""
         tick = self._executor.queue.next_tick
-        if self._question or not self._executor.between_actions:
+        if self._question:
             return None
         if self._must_see:
             return Plan(begin_tick=tick, num_under_way=0, num_prefix=0) if tick == self.stand_tick else None

@@ -63,11 +63,6 @@ class Executor:
         """True until the robot is done or was stopped."""
         return not self._robot.done and self._emergency.reason is None
 
-    @property
-    def between_actions(self) -> bool:
-        """False if the robot, slowed down, is on the way to its next action."""
-        return self._part == 0
-
     def wait(self) -> Mapping[str, np.ndarray] | None:
         """Return at the next tick: the pictures if the last action ended a camera frame, None if not."""
         self._schedule.wait()

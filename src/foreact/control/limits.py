@@ -108,9 +108,7 @@ class MotionLimiter:
             raise InputError("halt", got="no command yet", allowed="a robot whose position is known")
         if self._limits.num_dofs is None:
             return self._follow(self._position)
-        command = self._go(np.zeros_like(self._position), arrives=np.zeros(self._position.shape, bool))
-        self._target = self._position
-        return command
+        return self._go(np.zeros_like(self._position), arrives=np.zeros(self._position.shape, bool))
 
     def _go(self, wanted_step: np.ndarray, *, arrives: np.ndarray) -> np.ndarray:
         """Make the step as far as the limits let it; where it `arrives` unhindered, be exactly at the target."""

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foreact.control.clock import VirtualClock
+from foreact.control.clock import Clock, VirtualClock
 from foreact.control.config import ControlConfig
 from foreact.control.dialogue import Placed
 from foreact.control.drive import drive
 from foreact.control.latency import constant
 from foreact.control.report import DriveReport
-from foreact.control.worker import VirtualWorker
+from foreact.control.worker import VirtualWorker, Worker
 from foreact.embodiments import Timing
 from foreact.evaluation.robots import SimulatedRobot
 from foreact.evaluation.smoothness import seam_jerk
@@ -64,10 +64,18 @@ class EpisodeRecord:
     """Camera frames uint8 [height, width, 3]: the first one, then one after every `camera_stride` actions."""
     seen: list[Tensor] = field(default_factory=list)
     """Their latents, [channels, frames, height, width] each, as they were encoded."""
+    picture_steps: list[int] = field(default_factory=list)
+    """Control steps that had passed when each was taken, those of standing still included."""
+    commands: list[np.ndarray] = field(default_factory=list)
+    """What the robot was told at every control step, float32 [dofs]: executed actions and holds."""
+    answers: list[Placed] = field(default_factory=list)
+    """What the controller answered, as it took effect; those without actions, to see first, are among them."""
     chunks: list[Placed] = field(default_factory=list)
-    """As they took effect; answers without actions are not among them."""
+    """The answers that have actions."""
     executed: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
     """float32 [actions, dofs]."""
+    executed_wall_ticks: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    """int64 [actions]: ticks of the clock at which they were given."""
 
     @property
     def latents(self) -> Tensor:
@@ -120,30 +128,70 @@ def evaluate_episode(
         execution_horizon: Latent frames of each chunk that are executed; None: all.
         on_chunk: Told every chunk, for a live display.
     """
-    timing = policy.embodiment.timing
-    robot = SimulatedRobot(env, seed=seed, control_hz=timing.action_hz)
-    record = EpisodeRecord(timing=timing, pictures=robot.pictures)
+    clock = VirtualClock()
+    worker = VirtualWorker(clock, constant(0.0) if latencies_s is None else latencies_s)
+    robot = SimulatedRobot(env, seed=seed, control_hz=policy.embodiment.timing.action_hz)
+    config = control_config(policy, execution_horizon=execution_horizon)
+    result, record, _ = run_episode(
+        policy, robot, config, seed, mode=mode, clock=clock, worker=worker, on_chunk=on_chunk
+    )
+    return result, record
+
+
+def run_episode(
+    policy: Policy,
+    robot: SimulatedRobot,
+    config: ControlConfig,
+    seed: int,
+    *,
+    mode: ControlMode,
+    clock: Clock,
+    worker: Worker,
+    on_chunk: Callable[[Placed], None] | None = None,
+    on_start: Callable[[EpisodeRecord], None] | None = None,
+) -> tuple[EpisodeResult, EpisodeRecord, DriveReport]:
+    """Drive the robot until its episode is over, by whatever clock; return what came of it.
+
+    Args:
+        policy: Drives the robot.
+        robot: At the start of an episode.
+        config: How it is driven.
+        seed: Of the policy's noise.
+        mode: Which controller.
+        clock: Real or virtual.
+        worker: Computes the chunks; closed at the end.
+        on_chunk: Told every answer, between two control steps: it must be quick.
+        on_start: Given the record before it fills; its lists only ever grow, so that another thread may read them.
+    """
+    record = EpisodeRecord(
+        timing=policy.embodiment.timing,
+        pictures=robot.pictures,
+        picture_steps=robot.picture_steps,
+        commands=robot.commands,
+    )
     controller = PolicyController(
         policy, robot.instruction, mode=mode, seed=seed, on_observed=lambda latents: record.seen.append(latents.cpu())
     )
 
     def keep(placed: Placed) -> None:
+        record.answers.append(placed)
         if len(placed.chunk.actions):
             record.chunks.append(placed)
         if on_chunk:
             on_chunk(placed)
 
-    clock = VirtualClock()
+    if on_start:
+        on_start(record)
     report = drive(
         robot,
         controller,
-        control_config(policy, execution_horizon=execution_horizon),
+        config,
         clock=clock,
-        worker=VirtualWorker(clock, constant(0.0) if latencies_s is None else latencies_s),
-        standstill=policy.embodiment.hold_action(env.state()),
+        worker=worker,
+        standstill=policy.embodiment.hold_action(robot.state),
         on_chunk=keep,
     )
-    return finish(policy, controller, robot, report, record, seed)
+    return (*finish(policy, controller, robot, report, record, seed), report)
 
 
 def control_config(policy: Policy, **settings: Any) -> ControlConfig:
@@ -166,9 +214,9 @@ def finish(
     record: EpisodeRecord,
     seed: int,
 ) -> tuple[EpisodeResult, EpisodeRecord]:
-    """Return an episode's result; complete its record with what the policy was not shown any more, or never looked at."""
+    """Return an episode's result; complete its record with what the policy was not shown, or never looked at."""
     timing, info = policy.embodiment.timing, robot.info
-    record.executed = report.executed
+    record.executed, record.executed_wall_ticks = report.executed, report.executed_wall_ticks
     if len(record.executed) // timing.camera_stride == len(record.pictures):
         robot.observe()  # the frame that the last action ended: the loop was over
     num_seen = record.latents.shape[1]

@@ -19,20 +19,31 @@ class SimulatedRobot:
         self.done = False
         self.pictures: list[Mapping[str, np.ndarray]] = []
         """Everything the cameras took, uint8 [height, width, 3] per camera."""
+        self.picture_steps: list[int] = []
+        """Control steps that had passed when each was taken."""
+        self.commands: list[np.ndarray] = []
+        """What it was told at every control step, float32 [num_dofs]."""
 
     @property
     def instruction(self) -> str:
         """What the robot is to do."""
         return self._env.instruction
 
+    @property
+    def state(self) -> np.ndarray:
+        """Where its joints are, float32 [num_dofs]."""
+        return self._env.state()
+
     def observe(self) -> Observation:
         """Take a picture with every camera and read the joints."""
         images = self._env.images()
         self.pictures.append(images)
-        return Observation(images=images, state=self._env.state(), time_s=self.num_steps / self._control_hz)
+        self.picture_steps.append(self.num_steps)
+        return Observation(images=images, state=self.state, time_s=self.num_steps / self._control_hz)
 
     def act(self, action: np.ndarray) -> None:
         """Execute one action; the episode is over on success or when the time is up."""
         _, _, terminated, truncated, self.info = self._env.step(action)
+        self.commands.append(action)
         self.num_steps += 1
         self.done = terminated or truncated

@@ -16,7 +16,7 @@ def commands_by_tick(report: DriveReport) -> Float[np.ndarray, "ticks dofs"]:
 
 
 def seam_jerk(report: DriveReport, seams: list[int], action_hz: float) -> float | None:
-    """Return the root mean square of the commands' third difference over the four that cross each seam, per second cubed.
+    """Return the root mean square of the commands' third differences that cross a seam, per second cubed.
 
     Args:
         report: Of an episode.

@@ -5,6 +5,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+def frame_distances(
+    imagined: Float[Tensor, "channels frames height width"], seen: Float[Tensor, "channels frames height width"]
+) -> Float[Tensor, " frames"]:
+    """Return the root mean square difference of each latent frame; the spread of latents is 1."""
+    return (seen - imagined).square().mean(dim=(0, 2, 3)).sqrt()
+
+
 class ImaginedFrames:
     """The latest imagination of every latent frame that has not been observed yet."""
 
@@ -23,15 +30,12 @@ class ImaginedFrames:
         return torch.stack(known, dim=1) if known and len(known) == num_frames else None
 
     def observe(self, first: int, latents: Float[Tensor, "channels frames height width"]) -> list[float]:
-        """Forget what was imagined of frames now seen; return how far it was from them.
+        """Forget what was imagined of frames now seen; return how far it was from them (`frame_distances`).
 
-        The distance is the root mean square over a latent frame; the spread of latents is 1. Frames of which
-        nothing was imagined are left out.
+        Frames of which nothing was imagined are left out.
         """
-        distances = []
-        for number, seen in enumerate(latents.unbind(1), first):
-            if number in self._frames:
-                distances.append((seen.cpu() - self._frames[number]).square().mean().sqrt().item())
-        after = first + latents.shape[1]
-        self._frames = {number: frame for number, frame in self._frames.items() if number >= after}
-        return distances
+        numbers = range(first, first + latents.shape[1])
+        known = [place for place, number in enumerate(numbers) if number in self._frames]
+        imagined = [self._frames[numbers[place]] for place in known]
+        self._frames = {number: frame for number, frame in self._frames.items() if number >= numbers.stop}
+        return frame_distances(torch.stack(imagined, dim=1), latents[:, known].cpu()).tolist() if known else []

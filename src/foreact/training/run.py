@@ -20,7 +20,7 @@ from foreact.data.sequences import fit_codec, load_sequences
 from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
-from foreact.policy.checkpoint import save_policy
+from foreact.policy.checkpoint import save_policy, with_settings
 from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
@@ -224,7 +224,7 @@ class _Run:
             seed=recipe.seed,
             bfloat16=recipe.precision == "bfloat16",
         )
-        self._judged = ""
+        self._judged, self._disagreement = "", None
         self._configuration = {
             "recipe": _what_is_computed(recipe),
             "episodes": [len(source) for source in data.sources],
@@ -278,6 +278,7 @@ class _Run:
         figures = {name: value for name, value in vars(error).items() if value is not None}
         for name, value in figures.items():
             log.add_scalar(f"held_out/{name}", value, self._state.step)
+        self._disagreement = error.disagreement
         self._judged = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
         with (self._folder / "log.jsonl").open("a") as file:
             file.write(json.dumps({"step": self._state.step, "time": time.time(), **figures}) + "\n")
@@ -286,4 +287,7 @@ class _Run:
         self._state.save(self._folder / STATE_FILE, self._configuration)
         provenance = {"steps": self._state.step, **self._configuration}
         provenance.pop("actions")
-        save_policy(self.policy(), self._folder / POLICY_FOLDER, provenance=provenance)
+        policy = self.policy()
+        if self._disagreement is not None:
+            policy = with_settings(policy, disagreement_threshold=self._disagreement)
+        save_policy(policy, self._folder / POLICY_FOLDER, provenance=provenance)

@@ -7,9 +7,12 @@ import numpy as np
 import torch
 
 from foreact.data.batch import TrainingSequence
+from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
 from foreact.policy.predictor import Prediction
 from foreact.policy.viewer import LatentViewer, hold_last, moving_frames, psnr_db, squared_errors
+
+RARELY = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,9 @@ class OpenLoopError:
     """Of imagined frames; None for a policy that does not imagine."""
     last_frame_psnr_db: float | None = None
     """Of the last real frame, held still."""
+    disagreement: float | None = None
+    """Distance of a latent frame from its imagination that 99 of 100 do not exceed: a policy that finds a greater one
+    at work is not where it was trained."""
 
 
 @torch.no_grad()
@@ -37,7 +43,7 @@ def open_loop_error(policy: Policy, sequences: list[TrainingSequence], *, seed: 
         seed: Of the noise predictions start from.
     """
     mask = torch.from_numpy(policy.codec.mask.copy())
-    action_errors, imagined, held = [], [], []
+    action_errors, imagined, held, distances = [], [], [], []
     for index, sequence in enumerate(sequences):
         viewer = LatentViewer(policy.networks.vae, policy.embodiment.layout)
         last = viewer.show(sequence.latents[:, :1])
@@ -46,6 +52,7 @@ def open_loop_error(policy: Policy, sequences: list[TrainingSequence], *, seed: 
             action_errors.append((prediction.actions - sequence.actions[now]).abs()[counted].mean().item())
             if prediction.latents is None:
                 continue
+            distances.extend(frame_distances(prediction.latents, sequence.latents[:, now]).tolist())
             guess, real = viewer.peek(prediction.latents), viewer.show(sequence.latents[:, now])
             moving = moving_frames(real, last)
             still = hold_last(last, len(moving))
@@ -56,6 +63,7 @@ def open_loop_error(policy: Policy, sequences: list[TrainingSequence], *, seed: 
         action_error=float(np.mean(action_errors)),
         imagination_psnr_db=psnr_db(float(np.mean(imagined))) if imagined else None,
         last_frame_psnr_db=psnr_db(float(np.mean(held))) if held else None,
+        disagreement=float(np.quantile(distances, RARELY)) if distances else None,
     )
 
 
