@@ -176,6 +176,7 @@ def evaluate(
     controller: Literal["synchronous", "naive", "grounded", "prefixed", "open_loop"] = "synchronous",
     latency_ms: float = 0.0,
     videos: int = 0,
+    compile: bool = False,
     device: str = "cpu",
     threads: int | None = None,
 ) -> None:
@@ -205,6 +206,7 @@ def evaluate(
             (both need a policy trained for it). open_loop: it never looks.
         latency_ms: How long a chunk is said to take to compute: the simulated world goes on meanwhile.
         videos: For how many episodes to write an mp4 of what was seen beside what was imagined.
+        compile: Compile the transformer's layers first, which takes minutes and pays on CUDA.
         device: cpu or cuda.
         threads: CPU threads; all by default.
     """
@@ -231,6 +233,7 @@ def evaluate(
         controller,
         latency_ms,
         videos,
+        compile,
         device,
         threads,
     )

@@ -14,7 +14,7 @@ from torch._dynamo.utils import counters
 
 from foreact.codecs.text import HashedWordEncoder
 from foreact.policy.compiled import warm_up
-from foreact.policy.predictor import InferenceConfig, Predictor
+from foreact.policy.predictor import Ahead, InferenceConfig, Predictor
 from foreact.transformer.compilation import compile_layers
 from foreact.transformer.initialization import initialize
 from foreact.transformer.model import TransformerConfig, WorldActionModel
@@ -43,7 +43,15 @@ def predictor(num_layers: int, device: str) -> Predictor:
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.15)
     inference = InferenceConfig(
-        latent_frames_per_chunk=1, window=3, video_steps=2, action_steps=2, s_stop=0.6, video_guidance=2.0
+        latent_frames_per_chunk=1,
+        window=3,
+        video_steps=2,
+        action_steps=2,
+        s_stop=0.6,
+        video_guidance=2.0,
+        asynchronous=True,
+        forward_dynamics=True,
+        action_prefixes=True,
     )
     return Predictor(model.to(device).eval(), inference, torch.ones(30, dtype=torch.bool))
 
@@ -56,8 +64,9 @@ def rollout(predictor: Predictor) -> list[torch.Tensor]:
     for _ in range(6):
         latents, actions = torch.randn(4, 1, 4, 4, generator=generator), torch.randn(1, 4, 30, generator=generator)
         predictor.append_observed(rollout, latents, actions)
-        prediction = predictor.predict(rollout)
-        made += [prediction.latents, prediction.actions]
+        for ahead in (None, Ahead(actions=actions), Ahead(actions=actions, prefix=actions[0, :2])):
+            prediction = predictor.predict(rollout, ahead)
+            made += [prediction.latents, prediction.actions]
     return made
 
 

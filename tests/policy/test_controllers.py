@@ -85,7 +85,7 @@ def test_what_was_observed_is_the_same_under_all(tiny, one_thread, mode: str) ->
 
 
 def test_grounded_looks_and_naive_believes(tiny) -> None:
-    """Grounded: given the same actions under way, other last pictures lead elsewhere. Naive: what was imagined stays."""
+    """Grounded imagines anew where the actions under way lead; naive does not."""
     policy = tiny.policy(**TRAINED)
     for mode, foresees in (("grounded", True), ("naive", False)):
         controller, _ = started(policy, tiny, mode)

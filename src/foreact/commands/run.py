@@ -15,7 +15,8 @@ from foreact.evaluation.pictures import write_video
 from foreact.evaluation.suite import SUMMARY_FILE, EvaluationConfig
 from foreact.evaluation.suite import evaluate as run_suite
 from foreact.policy.checkpoint import load
-from foreact.policy.controllers import ControlMode
+from foreact.policy.compiled import warm_up
+from foreact.policy.controllers import ControlMode, with_room
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import apply_schedule, describe_steps, get_schedule
 
@@ -32,6 +33,7 @@ def evaluate(
     controller: ControlMode,
     latency_ms: float,
     videos: int,
+    compile: bool,
     device: str,
     threads: int | None,
 ) -> None:
@@ -44,7 +46,7 @@ def evaluate(
         latency_ms=latency_ms,
         execution_horizon=execution_horizon,
     )
-    policy = _load(policy_name, schedule, changes, device, threads)
+    policy = _load(policy_name, schedule, changes, device, threads, compile=compile)
 
     errors: list[FrameErrors] = []
 
@@ -94,10 +96,24 @@ def demo(
         console.print(f"  [bold]{path}[/]")
 
 
-def _load(name: str, schedule: str | None, changes: Mapping[str, Any], device: str, threads: int | None) -> Policy:
+def _load(
+    name: str,
+    schedule: str | None,
+    changes: Mapping[str, Any],
+    device: str,
+    threads: int | None,
+    *,
+    compile: bool = False,
+) -> Policy:
     if schedule is not None:
         get_schedule(schedule)  # an unknown one is told before anything large is loaded
-    return apply_schedule(load(name, device=use_device(device, threads)), schedule, **changes)
+    loaded = load(name, device=use_device(device, threads), compile=compile)
+    policy = apply_schedule(loaded, schedule, **changes)
+    if compile:
+        with console.status("compiling, every shape that a session needs"):
+            seconds = warm_up(with_room(policy).predictor)
+        console.print(f"Compiled in {seconds:.0f} s.")
+    return policy
 
 
 def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record) -> dict[str, Any]:

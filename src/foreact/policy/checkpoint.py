@@ -39,6 +39,7 @@ from foreact.policy.published import (
 )
 from foreact.settings import from_plain, read_json, to_plain
 from foreact.shards import ShardWriter, TensorFolder
+from foreact.transformer.compilation import compile_layers
 from foreact.transformer.model import TransformerConfig
 
 FORMAT = "foreact-policy-1"
@@ -125,6 +126,7 @@ def load(
     offload: bool = False,
     settings: str | Path | None = None,
     revision: str | None = None,
+    compile: bool = False,
 ) -> Policy:
     """Return a policy: shipped with the package, in a folder, or on the hub.
 
@@ -139,6 +141,8 @@ def load(
         settings: For published weights: the robot they drive, as the name of released weights or a JSON file; by
             default what the last part of `name_or_path` names.
         revision: Branch, tag or commit on the hub.
+        compile: Compile the transformer's layers: each shape when it first comes by, or all of them beforehand by
+            `foreact.policy.compiled.warm_up`. Pays on CUDA, not on a CPU.
 
     Raises:
         CheckpointError: There is no such policy (those that ship are listed), it is damaged, or does not fit.
@@ -153,10 +157,14 @@ def load(
     shipped = Path(str(files("foreact"))) / "checkpoints" / str(name_or_path)
     is_name = Path(name_or_path).name == str(name_or_path)
     folder = shipped if is_name and shipped.is_dir() else resolve(name_or_path, revision=revision)
-    if not is_published_layout(folder):
-        return load_policy(folder, placement=placement)
-    robot = settings or _settings_of(str(name_or_path), folder)
-    return load_published(folder, *published_settings(robot), placement=placement)
+    if is_published_layout(folder):
+        robot = settings or _settings_of(str(name_or_path), folder)
+        policy = load_published(folder, *published_settings(robot), placement=placement)
+    else:
+        policy = load_policy(folder, placement=placement)
+    if compile:
+        compile_layers(policy.networks.model)
+    return policy
 
 
 def with_settings(policy: Policy, **changes: Any) -> Policy:

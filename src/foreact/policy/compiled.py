@@ -1,18 +1,20 @@
 """Warming a compiled policy up: every shape that its sessions need, compiled before the first of them begins."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
+from torch import Tensor
 
 from foreact.codecs.text import TextEmbedding
-from foreact.policy.predictor import Predictor
+from foreact.policy.predictor import Ahead, Predictor
 
 
 def warm_up(predictor: Predictor, *, num_sessions: Iterable[int] = (1,)) -> float:
     """Make every pass that a session makes, so that no session waits for the compiler; return the seconds it took.
 
-    The passes: the first frame and a chunk appended, steps of video and of actions, each with the rows it needs.
+    The passes: the first frame and a chunk appended, steps of video and of actions, each with the rows it needs; and,
+    where the policy can act while it thinks, the same with every number of latent frames under way and with a prefix.
 
     Args:
         predictor: Of a network that `compile_layers` has been given.
@@ -38,3 +40,15 @@ def _run(predictor: Predictor, count: int) -> None:
         actions = torch.zeros(num_frames, sizes.actions_per_latent_frame, sizes.action_channels)
         predictor.append_observed_together(rollouts, [latents] * count, [actions] * count)
         predictor.predict_together(rollouts)
+    for ahead in _commitments(predictor, latents, actions):
+        predictor.predict_together(rollouts, [ahead] * count)
+
+
+def _commitments(predictor: Predictor, latents: Tensor, actions: Tensor) -> Iterator[Ahead]:
+    """Yield one of each shape that what is under way can have, from a chunk's latents and actions."""
+    config = predictor.config
+    prefix = actions[0, :1] if config.action_prefixes else None
+    for num_frames in range(len(actions) + 1 if config.asynchronous else 1):
+        if num_frames or prefix is not None:
+            believed = None if config.forward_dynamics or not num_frames else latents[:, :num_frames]
+            yield Ahead(actions=actions[:num_frames], latents=believed, prefix=prefix)

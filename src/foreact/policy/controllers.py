@@ -116,8 +116,9 @@ class PolicyController:
         return latents
 
     def _must_see(self, turn: Turn, disagreement: float | None) -> bool:
-        decided = len(turn.under_way) or len(turn.prefix)
-        return bool(decided) and None not in (self.threshold, disagreement) and disagreement > self.threshold
+        if self.threshold is None or disagreement is None or not (len(turn.under_way) or len(turn.prefix)):
+            return False
+        return disagreement > self.threshold
 
     def _committed(self, turn: Turn) -> Committed:
         """Return what is beyond C, and what is believed of it: nothing, unless naively."""

@@ -17,7 +17,7 @@ from foreact.codecs.weights import digest_weights
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import ConfigurationError, InputError
 from foreact.policy.committed import Committed
-from foreact.policy.predictor import InferenceConfig, Prediction, Predictor
+from foreact.policy.predictor import Ahead, InferenceConfig, Prediction, Predictor
 from foreact.policy.session import Session
 from foreact.trace import Trace, span_all
 from foreact.transformer.model import WorldActionModel
@@ -241,14 +241,17 @@ class Policy:
             ConfigurationError: See `predict`.
         """
         _check_distinct(sessions)
-        if any(session.initial_pose is None for session in sessions):
-            raise InputError("prediction", got="a session without observations", cure="call observe_first() before")
         ahead = [
-            decided.ahead(self.codec, self.config, session.initial_pose) if decided is not None else None
+            self._ahead(session, decided)
             for session, decided in zip(sessions, committed or [None] * len(sessions), strict=True)
         ]
         predictions = self.predictor.predict_together([session.rollout for session in sessions], ahead)
         return [self._finish(session, made) for session, made in zip(sessions, predictions, strict=True)]
+
+    def _ahead(self, session: Session, committed: Committed | None) -> Ahead | None:
+        if session.initial_pose is None:
+            raise InputError("prediction", got="a session without observations", cure="call observe_first() before")
+        return None if committed is None else committed.ahead(self.codec, self.config, session.initial_pose)
 
     def _finish(self, session: Session, prediction: Prediction) -> ActionChunk:
         session.prediction = prediction
