@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from foreact.control.clock import VirtualClock
+from foreact.control.clock import Clock, VirtualClock
 from foreact.control.config import ControlConfig
 from foreact.control.controller import Turn
 from foreact.control.drive import drive
@@ -18,9 +18,10 @@ from foreact.types import ActionChunk, Observation
 class NumberedRobot:
     """Writes down what it is told; its camera shows how many actions were executed, after the last command's number."""
 
-    def __init__(self, num_commands: int):
-        self.num_commands = num_commands
+    def __init__(self, num_commands: int, clock: Clock | None = None):
+        self.num_commands, self.clock = num_commands, clock or VirtualClock()
         self.commands: list[np.ndarray] = []
+        self.times_s: list[float] = []
         self.num_pictures = 0
 
     @property
@@ -37,6 +38,7 @@ class NumberedRobot:
         assert not self.done
         assert action.dtype == np.float32
         self.commands.append(action.copy())
+        self.times_s.append(self.clock.now())
 
 
 class NumberedController:
@@ -94,7 +96,8 @@ class Doubles:
         **controller,
     ) -> tuple[DriveReport, NumberedController, NumberedRobot]:
         """Drive until the robot has had so many commands."""
-        robot, clock = NumberedRobot(num_commands), VirtualClock()
+        clock = VirtualClock()
+        robot = NumberedRobot(num_commands, clock)
         brain = NumberedController(config, **controller)
         worker = VirtualWorker(clock, latencies_s or constant(0.0))
         report = drive(robot, brain, config, clock=clock, worker=worker, standstill=standstill, on_chunk=on_chunk)

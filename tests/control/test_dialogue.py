@@ -105,7 +105,7 @@ def test_a_chunk_that_cannot_be_executed_stops_the_robot(doubles, actions) -> No
 def test_a_chunk_longer_than_was_agreed_stops_the_robot(doubles) -> None:
     brain, clock = doubles.Controller(doubles.config(latent_frames_per_chunk=4)), VirtualClock()
     worker = VirtualWorker(clock, constant(0.0))
-    with pytest.raises(InputError, match="got: 16; allowed: 12"):
+    with pytest.raises(InputError, match="got: 16; allowed: multiples of 4 up to 12"):
         drive(doubles.Robot(9), brain, doubles.config(), clock=clock, worker=worker)
 
 
@@ -147,3 +147,30 @@ def test_a_new_chunk_fades_in_after_the_prefix(doubles) -> None:
     assert len(brain.turns[0].prefix) == 1
     assert report.executed[:, 0].tolist() == list(range(14))
     assert report.executed[8:14, 1].tolist() == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_answers_sooner_than_reckoned_with_do_not_stretch_the_horizon(doubles) -> None:
+    """8 ticks of margin ask early; still each chunk follows the one before after a latent frame."""
+    placed, config = [], doubles.config(execution_horizon=1, delay=DelaySettings(margin_ticks=8))
+    doubles.run(config, on_chunk=placed.append, num_commands=40)
+    begins = [p.begin_tick for p in placed]
+    assert begins == [0, *range(8, 8 + 4 * (len(begins) - 1), 4)] and len(begins) > 8
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("latency_ticks", [0, 3, 6])
+def test_a_first_chunk_may_be_shorter(doubles, waits: bool, latency_ticks: int) -> None:
+    """As published policies begin: the next chunk begins where it ends, and nothing is executed twice or left out."""
+
+    class Short(doubles.Controller):
+        def begin(self, observation) -> ActionChunk:
+            chunk = super().begin(observation)
+            return ActionChunk(actions=chunk.actions[:8])
+
+    clock, robot, config = VirtualClock(), doubles.Robot(60), doubles.config()
+    brain, placed = Short(config, waits=waits), []
+    worker = VirtualWorker(clock, constant(latency_ticks * config.tick_s))
+    report = drive(robot, brain, config, clock=clock, worker=worker, on_chunk=placed.append)
+    assert [p.begin_tick for p in placed][:4] == [0, 8, 20, 32]
+    assert report.executed[:, 0].tolist() == list(range(report.num_executed))
+    assert report.num_idle_ticks > 0 if waits and latency_ticks else report.num_idle_ticks == 0

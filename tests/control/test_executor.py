@@ -72,21 +72,20 @@ def test_limits_of_motion_ask_where_the_robot_stands(doubles) -> None:
 
 def stopped_after(doubles, num_commands: int, **changes) -> tuple[list[float], list[float]]:
     """Throw the switch right after so many commands; return all commands' numbers and times in ticks."""
-    clock, emergency, times = VirtualClock(), EmergencyStop(), []
+    clock, emergency = VirtualClock(), EmergencyStop()
 
     class Stopped(doubles.Robot):
         def act(self, action: np.ndarray) -> None:
             super().act(action)
-            times.append(clock.now() / TICK_S)
             if len(self.commands) == num_commands:
                 emergency.stop("enough")
 
-    robot, config = Stopped(900), doubles.config(**changes)
+    robot, config = Stopped(900, clock), doubles.config(**changes)
     brain, worker = doubles.Controller(config), VirtualWorker(clock, constant(0.0))
     report = drive(robot, brain, config, clock=clock, worker=worker, standstill=np.zeros(2), emergency=emergency)
     assert report.reason == "enough"
     assert report.num_stopping_ticks == len(robot.commands) - num_commands
-    return [float(command[0]) for command in robot.commands], times
+    return [float(command[0]) for command in robot.commands], [time_s / TICK_S for time_s in robot.times_s]
 
 
 def test_an_emergency_stop_takes_effect_at_the_next_tick(doubles) -> None:
@@ -110,3 +109,4 @@ def test_the_watchdog_acts_in_the_tick_in_which_it_is_due(doubles) -> None:
     )
     assert len(robot.commands) == report.num_first_ticks + 1 == 6
     assert report.num_stopping_ticks == 1
+    assert robot.times_s == pytest.approx(TICK_S * np.arange(6))

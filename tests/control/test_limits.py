@@ -74,6 +74,14 @@ def test_a_far_target_is_reached_and_not_overshot(target, velocity, acceleration
     assert_within(commands, limits(velocity, acceleration))
 
 
+def test_a_target_beyond_the_workspace_is_its_edge() -> None:
+    limiter = MotionLimiter(limits(None, 20.0), TICK_S, np.zeros(1))
+    for _ in range(100):
+        edge = limiter.allow(np.array([5.0]))
+    back = [float(limiter.allow(np.array([0.75]))[0]) for _ in range(100)]
+    assert edge == 1.0 and back[-1] == 0.75 and min(back) == 0.75
+
+
 def test_it_catches_up_with_a_moving_target_after_a_jump() -> None:
     limiter = MotionLimiter(limits(1.0, 20.0, workspace=None), TICK_S, np.zeros(1))
     moving = (0.3 + 0.4 * TICK_S * np.arange(200)).astype(np.float32)

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from foreact.control.clock import VirtualClock
 from foreact.control.controller import Controller, Turn
+from foreact.control.drive import drive
+from foreact.control.latency import constant
+from foreact.control.worker import VirtualWorker
 from foreact.errors import ConfigurationError, InputError
+from foreact.evaluation.episodes import control_config
 from foreact.policy.committed import Committed
 from foreact.policy.controllers import MODES, PolicyController, with_room
 from foreact.policy.policy import Policy
@@ -208,3 +213,29 @@ def test_room_is_made_where_there_is_none(tiny) -> None:
     policy.observe_first(session, tiny.images(1), STATE)
     with pytest.raises(ConfigurationError, match="asynchronous"):
         policy.predict(session, committed)
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "naive"])
+def test_a_first_frame_in_the_first_chunk(tiny, mode: str) -> None:
+    """Policies trained as the published weights were: their first chunk is shorter, and all goes on from there."""
+    policy = tiny.policy(first_frame="chunk")
+
+    class Robot:
+        num = 0
+
+        @property
+        def done(self) -> bool:
+            return self.num >= 30
+
+        def observe(self) -> Observation:
+            return observation(tiny)
+
+        def act(self, action: np.ndarray) -> None:
+            self.num += 1
+
+    clock, begun = VirtualClock(), []
+    controller = PolicyController(policy, "push", mode=mode)  # type: ignore[arg-type]
+    worker = VirtualWorker(clock, constant(0.06))
+    drive(Robot(), controller, control_config(policy), clock=clock, worker=worker, on_chunk=begun.append)
+    assert [placed.begin_tick for placed in begun][:4] == [0, 4, 12, 20]
+    assert [len(placed.chunk.actions) for placed in begun][:3] == [4, 8, 8]

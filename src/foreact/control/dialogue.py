@@ -85,7 +85,8 @@ class Dialogue:
         """Take the answer that has come, ask what is due, and so on until there is neither.
 
         Raises:
-            InputError: An answer is no chunk, or has no actions with nothing under way.
+            InputError: A chunk has not as many actions as was agreed, or such as are not finite, or none though nothing
+                was under way.
         """
         placed: list[Placed] = []
         while True:
@@ -153,8 +154,10 @@ class Dialogue:
 
     def _place(self, question: _Question, chunk: ActionChunk, delay_s: float) -> bool:
         """Queue a chunk's actions from its prefix on; True if it is late."""
-        if len(chunk.actions) != self._config.actions_per_chunk:
-            raise InputError("actions of a chunk", got=len(chunk.actions), allowed=self._config.actions_per_chunk)
+        per_frame, most = self._config.actions_per_latent_frame, self._config.actions_per_chunk
+        if len(chunk.actions) > most or len(chunk.actions) % per_frame:
+            allowed = f"multiples of {per_frame} up to {most}"
+            raise InputError("actions of a chunk", got=len(chunk.actions), allowed=allowed)
         plan, tally, queue = question.plan, self._executor.tally, self._executor.queue
         undecided = plan.begin_tick + plan.num_prefix
         passed = queue.next_tick > undecided or self._num_idle > question.idle_before

@@ -45,7 +45,8 @@ class Pacing:
             return None
         delay = 0 if self.waits else delay_ticks
         prefixes = self._uses_prefix(delay)
-        next_begin = chunk_begin + self._horizon(delay) * per_frame
+        # A first chunk may be shorter than others: the next begins at its end.
+        next_begin = min(chunk_begin + self._horizon(delay) * per_frame, queue_end)
         if tick < next_begin - self._lead(delay, prefixes) * per_frame:
             return None
         covered = min(delay, queue_end - tick)
@@ -58,10 +59,10 @@ class Pacing:
         return chunk_begin + self._horizon(0) * self.config.actions_per_latent_frame if self.waits else None
 
     def _horizon(self, delay: int) -> int:
-        """Latent frames of a chunk before the next begins: those that were set, more if an answer takes longer."""
+        """Latent frames of a chunk after which the next is to begin; a prefix needs one left beyond them."""
         num_frames = self.config.latent_frames_per_chunk
         most = num_frames - 1 if self._uses_prefix(delay) else num_frames
-        return min(max(self.config.execution_horizon or num_frames, self._frames(delay)), most)
+        return min(self.config.execution_horizon or num_frames, most)
 
     def _lead(self, delay: int, prefixes: bool) -> int:
         """Latent frames under way when a turn is taken."""

@@ -116,9 +116,11 @@ class PolicyController:
         return latents
 
     def _must_see(self, turn: Turn, disagreement: float | None) -> bool:
-        if self.threshold is None or disagreement is None or not (len(turn.under_way) or len(turn.prefix)):
+        if not (len(turn.under_way) or len(turn.prefix)):
             return False
-        return disagreement > self.threshold
+        if self.session.rollout.num_frames_at_head:  # C does not hold the first frame yet: nothing can follow it
+            return True
+        return None not in (self.threshold, disagreement) and disagreement > self.threshold  # type: ignore[operator]
 
     def _committed(self, turn: Turn) -> Committed:
         """Return what is beyond C, and what is believed of it: nothing, unless naively."""
