@@ -14,7 +14,7 @@ from foreact.control.worker import VirtualWorker
 from foreact.errors import ConfigurationError, InputError
 from foreact.evaluation.episodes import control_config
 from foreact.policy.committed import Committed
-from foreact.policy.controllers import MODES, PolicyController, with_room
+from foreact.policy.controllers import MODES, PolicyController, proceed_together, with_room
 from foreact.policy.policy import Policy
 from foreact.types import ActionChunk, Observation
 
@@ -103,13 +103,13 @@ def test_grounded_looks_and_naive_believes(tiny) -> None:
 def test_naive_believes_what_it_imagined_of_these_frames(tiny, monkeypatch) -> None:
     policy, given = tiny.policy(), []
     controller, first = started(policy, tiny, "naive")
-    predict = controller.policy.predict
+    predict = controller.policy.predict_together
 
-    def spy(session, committed=None):
-        given.append(committed)
-        return predict(session, committed)
+    def spy(sessions, committed=None):
+        given.extend(committed)
+        return predict(sessions, committed)
 
-    monkeypatch.setattr(controller.policy, "predict", spy)
+    monkeypatch.setattr(controller.policy, "predict_together", spy)
     controller.proceed(turn(tiny, 1, num_frames=1, under_way=1))
     assert np.array_equal(given[0].believed.numpy(), first.imagined_latents[:, 1:2])
 
@@ -154,6 +154,30 @@ def test_more_than_a_chunk_may_have_passed(tiny, one_thread) -> None:
         images = {camera: clip[2 * start : 2 * stop] for camera, clip in whole.images.items()}
         punctual.policy.observe(punctual.session, images, whole.executed[4 * start : 4 * stop])
     assert all(torch.equal(a, b) for a, b in zip(cached(late), cached(punctual), strict=True))
+
+
+def test_many_robots_are_answered_at_once(tiny) -> None:
+    """Modes, lengths and what is under way differ; one must see first; each gets what it would have got alone."""
+    policy = with_room(tiny.policy(**TRAINED))
+    modes = [("grounded", None), ("naive", None), ("prefixed", None), ("synchronous", None), ("grounded", 0.0)]
+    alone, together = (
+        [started(policy, tiny, mode, threshold=threshold, seed=n)[0] for n, (mode, threshold) in enumerate(modes)]
+        for _ in range(2)
+    )
+    for number in (1, 2):
+        turns = [
+            turn(tiny, number, num_frames=1, under_way=2),
+            turn(tiny, number, num_frames=2, under_way=1),
+            turn(tiny, number, num_frames=3, prefix=2),
+            turn(tiny, number, num_frames=5),
+            turn(tiny, number, num_frames=2, under_way=1 if number == 1 else 0),
+        ]
+        expected = [controller.proceed(given) for controller, given in zip(alone, turns, strict=True)]
+        got = proceed_together(together, turns)
+        for mine, oracle in zip(got, expected, strict=True):
+            np.testing.assert_allclose(mine.actions, oracle.actions, atol=2e-5)
+            assert mine.disagreement == pytest.approx(oracle.disagreement, abs=1e-5)
+        assert [len(chunk.actions) for chunk in got] == [8, 8, 8, 8, 0 if number == 1 else 8]
 
 
 def test_open_loop_never_looks(tiny) -> None:

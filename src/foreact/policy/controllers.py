@@ -16,7 +16,7 @@ is no ground to plan on: the controller asks to see first, and the robot acts sy
 Source: LingBot-VA (arXiv 2601.21998), algorithm for asynchronous control.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -27,7 +27,7 @@ from foreact.control.controller import Turn
 from foreact.errors import ConfigurationError
 from foreact.policy.committed import Committed
 from foreact.policy.disagreement import ImaginedFrames
-from foreact.policy.policy import Policy
+from foreact.policy.policy import Images, Policy
 from foreact.types import ActionChunk, Observation
 
 ControlMode = Literal["synchronous", "naive", "grounded", "prefixed", "open_loop"]
@@ -83,37 +83,29 @@ class PolicyController:
         """Return the first chunk, from the first pictures."""
         images = {camera: image[None] for camera, image in observation.images.items()}
         self.policy.observe_first(self.session, images, observation.state)
-        self._tell_observed()
-        return self._predict(None)
+        self._note_observed()
+        return self._note_predicted(self.policy.predict(self.session), None)
 
     def proceed(self, turn: Turn) -> ActionChunk:
         """Return the next chunk, or one without actions: to be asked again when everything was seen."""
-        if self.mode == "open_loop":
-            self.policy.believe(self.session)
-            return self._predict(None)
-        disagreement = self._observe(turn)
-        if self._must_see(turn, disagreement):
-            return ActionChunk(actions=turn.executed[:0], disagreement=disagreement)
-        return replace(self._predict(self._committed(turn)), disagreement=disagreement)
+        return proceed_together([self], [turn])[0]
 
-    def _observe(self, turn: Turn) -> float | None:
-        """Append what was seen and done to C; return how far it is from what was imagined, if anything was."""
-        timing, distances = self.policy.embodiment.timing, []
-        step = self.policy.actions_per_chunk  # more may have passed than a chunk, if an answer came late
+    def _pieces(self, turn: Turn) -> Iterator[tuple[Images, np.ndarray]]:
+        """Yield what was seen and done, no more than a chunk at once: more may have passed if an answer came late."""
+        if self.mode == "open_loop":
+            return
+        step, stride = self.policy.actions_per_chunk, self.policy.embodiment.timing.camera_stride
         for start in range(0, len(turn.executed), step):
             stop = min(start + step, len(turn.executed))
-            seen = slice(start // timing.camera_stride, stop // timing.camera_stride)
-            images = {camera: frames[seen] for camera, frames in turn.images.items()}
-            first = self.session.rollout.num_observed
-            self.policy.observe(self.session, images, turn.executed[start:stop])
-            distances += self._imagined.observe(first, self._tell_observed())
-        return float(np.mean(distances)) if distances else None
+            seen = slice(start // stride, stop // stride)
+            yield {camera: frames[seen] for camera, frames in turn.images.items()}, turn.executed[start:stop]
 
-    def _tell_observed(self) -> Tensor:
+    def _note_observed(self) -> list[float]:
+        """Tell what was appended to C; return how far each of its frames is from what was imagined, if anything was."""
         latents = self.session.observed
         assert latents is not None
         self._on_observed(latents)
-        return latents
+        return self._imagined.observe(self.session.rollout.num_observed - latents.shape[1], latents)
 
     def _must_see(self, turn: Turn, disagreement: float | None) -> bool:
         if not (len(turn.under_way) or len(turn.prefix)):
@@ -130,14 +122,52 @@ class PolicyController:
             believed = self._imagined.believed(self.session.rollout.num_observed, num_frames)
         return Committed(under_way=turn.under_way, prefix=turn.prefix, believed=believed)
 
-    def _predict(self, committed: Committed | None) -> ActionChunk:
-        chunk = self.policy.predict(self.session, committed)
+    def _note_predicted(self, chunk: ActionChunk, turn: Turn | None) -> ActionChunk:
+        """Keep what was imagined until it is seen."""
         prediction = self.session.prediction
         if prediction is not None and prediction.latents is not None:
             per_frame = self.policy.embodiment.timing.actions_per_latent_frame
-            num_ahead = 0 if committed is None else len(committed.under_way) // per_frame
+            num_ahead = 0 if turn is None else len(turn.under_way) // per_frame
             self._imagined.imagine(self.session.rollout.num_observed + num_ahead, prediction.latents)
         return chunk
+
+
+def proceed_together(controllers: Sequence[PolicyController], turns: Sequence[Turn]) -> list[ActionChunk]:
+    """Return the next chunk of several robots, computed as one batch: what `proceed` returns for each.
+
+    1. C of each robot grows by what it really saw and did. 2. Where that is not what had been imagined, nothing is
+    planned on actions under way. 3. For all others the next chunk is predicted from C and what they are committed to.
+
+    Args:
+        controllers: All different, of one policy; modes and histories may differ.
+        turns: One for each.
+
+    Raises:
+        InputError: A turn that cannot be; those of the others may have been taken in.
+    """
+    policy = controllers[0].policy
+    distances: list[list[float]] = [[] for _ in controllers]
+    pieces = [controller._pieces(turn) for controller, turn in zip(controllers, turns, strict=True)]
+    for controller in controllers:
+        if controller.mode == "open_loop":
+            policy.believe(controller.session)
+    while seen := {number: piece for number, each in enumerate(pieces) if (piece := next(each, None)) is not None}:
+        sessions = [controllers[number].session for number in seen]
+        policy.observe_together(sessions, *zip(*seen.values(), strict=True))
+        for number in seen:
+            distances[number] += controllers[number]._note_observed()
+    found = [float(np.mean(each)) if each else None for each in distances]
+    chunks = [
+        ActionChunk(actions=turn.executed[:0], disagreement=away) for turn, away in zip(turns, found, strict=True)
+    ]
+    planned = [number for number, each in enumerate(controllers) if not each._must_see(turns[number], found[number])]
+    if planned:
+        committed = [controllers[number]._committed(turns[number]) for number in planned]
+        made = policy.predict_together([controllers[number].session for number in planned], committed)
+        for number, chunk in zip(planned, made, strict=True):
+            noted = controllers[number]._note_predicted(chunk, turns[number])
+            chunks[number] = replace(noted, disagreement=found[number])
+    return chunks
 
 
 def check_mode(policy: Policy, mode: str) -> None:
