@@ -245,12 +245,16 @@ def demo(
     episodes: int = 3,
     seed: int = 1_000_000,
     schedule: str | None = None,
+    controller: Literal["synchronous", "naive", "grounded", "prefixed", "open_loop"] | None = None,
+    view: str | None = None,
     out: Path = Path("outputs/demo"),
     threads: int | None = None,
 ) -> None:
-    """Show the policy at work: a few episodes in simulation, what it imagined beside what happened.
+    """Show the policy at work in real time: what it imagined beside what happened, and whether the robot had to wait.
 
-    Example: foreact demo --task lift_cube --episodes 3
+    The first episode is run twice: the robot stands still while it thinks, then it moves meanwhile.
+
+    Example: foreact demo --task lift_cube --episodes 3 --view outputs/demo/demo.rrd
 
     Args:
         policy: Name of a shipped policy, or a folder.
@@ -258,12 +262,16 @@ def demo(
         episodes: Number of episodes.
         seed: Of the first.
         schedule: Denoising steps by name: exact, fast or turbo; the policy's own by default.
-        out: Gets the videos and figures.
-        threads: CPU threads; all by default.
+        controller: What the robot does while a chunk is computed, as in `foreact evaluate`; grounded by default, or
+            synchronous if the policy was not trained for it.
+        view: See it in Rerun, too (pip install 'foreact[view]'). live: in a viewer, now. A file ending in .rrd: a
+            recording, to open with `rerun FILE`. rerun+http://HOST:9876/proxy: in a viewer that runs elsewhere.
+        out: Gets the videos and figures, and realtime.json.
+        threads: CPU threads of the policy; by default all but one, which is left to the control loop.
     """
-    from foreact.commands import run
+    from foreact.commands import demo as command
 
-    run.demo(policy, task, episodes, seed, schedule, out, threads)
+    command.demo(policy, task, episodes, seed, schedule, controller, view, out, threads)
 
 
 def imagine(

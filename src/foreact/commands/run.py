@@ -1,4 +1,4 @@
-"""`foreact evaluate` and `foreact demo`."""
+"""`foreact evaluate`, and what other commands that run a policy share with it."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,6 @@ from rich.table import Table
 
 from foreact.commands.progress import console, progress_bar, use_device
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
-from foreact.evaluation.figures import draw_actions, draw_imagination
 from foreact.evaluation.imagination import FrameErrors, frame_errors, mean_psnr_db
 from foreact.evaluation.pictures import write_video
 from foreact.evaluation.suite import SUMMARY_FILE, EvaluationConfig
@@ -46,7 +45,7 @@ def evaluate(
         latency_ms=latency_ms,
         execution_horizon=execution_horizon,
     )
-    policy = _load(policy_name, schedule, changes, device, threads, compile=compile)
+    policy = load_policy(policy_name, schedule, changes, device, threads, compile=compile)
 
     errors: list[FrameErrors] = []
 
@@ -57,46 +56,11 @@ def evaluate(
 
     summary = _run(policy, config, out, film)
     console.print(_summary_table(summary, policy))
-    _tell_imagination(errors)
+    tell_imagination(errors)
     console.print(f"Everything is in [bold]{out}[/].")
 
 
-def demo(
-    policy_name: str, task: str, episodes: int, seed: int, schedule: str | None, out: Path, threads: int | None
-) -> None:
-    """See `foreact.cli.demo`."""
-    policy = _load(policy_name, schedule, {}, "cpu", threads)
-    config = EvaluationConfig(task=task, num_episodes=episodes, seed=seed)
-    _introduce(policy, config)
-    written: list[Path] = []
-    errors: list[FrameErrors] = []
-
-    def show(result: EpisodeResult, record: EpisodeRecord) -> None:
-        name = f"{task}-{result.seed}"
-        paths = [out / f"{name}.mp4", out / f"{name}-actions.png", out / f"{name}-imagination.png"]
-        write_video(paths[0], policy, record, _caption(task, result))
-        draw_actions(paths[1], policy, record)
-        errors.append(frame_errors(policy, record))
-        draw_imagination(paths[2], errors[-1])
-        written.extend(paths)
-
-    for stale in ("episodes.jsonl", "evaluation.json", SUMMARY_FILE):
-        (out / stale).unlink(missing_ok=True)
-    summary = _run(policy, config, out, show)
-    for line in (out / "episodes.jsonl").read_text().splitlines():
-        console.print("  " + _tell(json.loads(line), policy))
-    _tell_imagination(errors)
-    executing_ms = 1e3 * policy.actions_per_chunk / policy.embodiment.timing.action_hz
-    console.print(
-        f"Computing a chunk took {summary['chunk_ms']:.0f} ms, executing it takes {executing_ms:.0f} ms: "
-        f"{'faster' if summary['realtime_ratio'] < 1 else 'slower'} than real time."
-    )
-    console.print("Look at:")
-    for path in written:
-        console.print(f"  [bold]{path}[/]")
-
-
-def _load(
+def load_policy(
     name: str,
     schedule: str | None,
     changes: Mapping[str, Any],
@@ -105,6 +69,7 @@ def _load(
     *,
     compile: bool = False,
 ) -> Policy:
+    """Return a policy on its device, its schedule applied and, if wanted, compiled."""
     if schedule is not None:
         get_schedule(schedule)  # an unknown one is told before anything large is loaded
     loaded = load(name, device=use_device(device, threads), compile=compile)
@@ -126,29 +91,8 @@ def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record) -> dict
     return json.loads((out / SUMMARY_FILE).read_text())
 
 
-def _introduce(policy: Policy, config: EvaluationConfig) -> None:
-    timing, settings = policy.embodiment.timing, policy.config
-    parameters = sum(p.numel() for p in policy.networks.model.parameters()) / 1e6
-    console.print(
-        f"{policy.embodiment.description}\n"
-        f"Task: {config.task}, {config.num_episodes} episodes it has never seen. "
-        f"The policy ({parameters:.1f} M weights) imagines "
-        f"{settings.latent_frames_per_chunk * timing.vae_factor} camera frames, decodes the "
-        f"{policy.actions_per_chunk} actions that lead there, executes them at {timing.action_hz:g} Hz, "
-        "and replaces what it imagined by what it saw.\n"
-        f"A chunk takes {describe_steps(settings)}."
-    )
-
-
-def _tell(result: Mapping[str, Any], policy: Policy) -> str:
-    seconds = result["steps"] / policy.embodiment.timing.action_hz
-    if result["success"]:
-        return f"episode {result['seed']}: done after {seconds:.1f} s, in {len(result['executed'])} chunks."
-    reached = f"{result['progress']:.0%} of the way"
-    return f"episode {result['seed']}: not done after {seconds:.1f} s; it got {reached} and was at {result['stage']!r}."
-
-
-def _tell_imagination(errors: list[FrameErrors]) -> None:
+def tell_imagination(errors: list[FrameErrors]) -> None:
+    """Print how near imagined pictures came to real ones; nothing if nothing moved."""
     psnr = mean_psnr_db(errors)
     if psnr is not None:
         console.print(

@@ -1,7 +1,9 @@
-"""Figures of an episode or a dream: actions, and how good the imagination was."""
+"""Figures of an episode or a dream: actions, how good the imagination was, who waited for whom."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,11 +19,16 @@ from foreact.policy.viewer import psnr_db
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.patches import Patch
 
 MOVES = 0.01
 """Least span of a degree of freedom that is drawn, its own unit."""
 MAX_ROWS = 8
 """More degrees of freedom than this are drawn in two columns."""
+COMPUTING: dict[str, Any] = {"color": "C1", "label": "a chunk is computed"}
+EXECUTING: dict[str, Any] = {"color": "C0", "alpha": 0.55, "label": "its actions are executed"}
+STANDING: dict[str, Any] = {"color": "0.86", "label": "the robot stands still"}
+LOOKS = (COMPUTING, EXECUTING, STANDING)
 
 
 def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
@@ -101,6 +108,73 @@ def draw_imagination(path: Path, errors: FrameErrors) -> None:
     axis.set_title("How near imagination came to what happened (frames in which something moves)", fontsize=10)
     axis.legend(fontsize=8)
     _save(figure, path)
+
+
+def draw_turns(
+    path: Path, records: Mapping[str, EpisodeRecord], *, threshold: float | None, duration_s: Mapping[str, float]
+) -> None:
+    """Draw over time when each chunk was computed and executed, when the robot stood still, and the disagreement.
+
+    Args:
+        path: Of the PNG.
+        records: Title to episode; they are drawn below each other.
+        threshold: Disagreement above which a controller waits to see; None: it never does.
+        duration_s: How long each took.
+    """
+    rows = [max(2.0, 0.32 * len(record.answers) + 0.9) for record in records.values()]
+    figure, axes = plt.subplots(
+        len(rows) + 1, 1, figsize=(9, sum(rows) + 2.6), sharex=True, height_ratios=[*rows, 1.6], squeeze=False
+    )
+    for axis, (title, record) in zip(axes[:-1, 0], records.items(), strict=True):
+        _draw_chunks_in_time(axis, record, duration_s[title])
+        axis.set_title(f"{title}: over after {duration_s[title]:.1f} s", fontsize=10, loc="left")
+    figure.legend(handles=[Patch(**look) for look in LOOKS], fontsize=8, loc="upper right", ncols=3, frameon=False)
+    _draw_disagreement(axes[-1, 0], records, threshold)
+    axes[-1, 0].set_xlim(0, 1.02 * max(duration_s.values()))
+    axes[-1, 0].set_xlabel("time (s)")
+    _save(figure, path)
+
+
+def _draw_chunks_in_time(axis, record: EpisodeRecord, duration_s: float) -> None:
+    """A row per answer: when it was computed, and when its actions were executed; below them what the robot did."""
+    tick_s, start_s = 1 / record.timing.action_hz, record.answers[0].asked_s
+    for placed in record.answers:
+        asked, answered = placed.asked_s - start_s, placed.answered_s - start_s
+        axis.barh(placed.index, answered - asked, left=asked, height=0.4, **COMPUTING)
+        if not len(placed.chunk.actions):
+            axis.text(answered, placed.index, " must see first", fontsize=8, va="center")
+    for placed, steps in record.spans():
+        ticks = record.executed_wall_ticks[[steps.start, steps.stop - 1]]
+        begin, end = ticks[0] * tick_s, (ticks[1] + 1) * tick_s
+        axis.barh(placed.index, end - begin, left=begin, height=0.8, **EXECUTING)
+    for begin, end in standstills(record, duration_s):
+        axis.axvspan(begin, end, zorder=0, **STANDING)
+    numbers = [placed.index for placed in record.answers]
+    axis.set_yticks(numbers, [f"chunk {number}" for number in numbers], fontsize=8)
+    axis.set_ylim(max(numbers) + 0.6, -0.6)
+
+
+def standstills(record: EpisodeRecord, duration_s: float) -> list[tuple[float, float]]:
+    """Return (from, to) in seconds of every time in which no action was executed."""
+    ticks = np.concatenate([[-1], record.executed_wall_ticks, [round(duration_s * record.timing.action_hz)]])
+    gaps = np.flatnonzero(np.diff(ticks) > 1)
+    return [((ticks[gap] + 1) / record.timing.action_hz, ticks[gap + 1] / record.timing.action_hz) for gap in gaps]
+
+
+def _draw_disagreement(axis, records: Mapping[str, EpisodeRecord], threshold: float | None) -> None:
+    for number, (title, record) in enumerate(records.items()):
+        known = [placed for placed in record.answers if placed.chunk.disagreement is not None]
+        times = [placed.answered_s - record.answers[0].asked_s for placed in known]
+        values = [placed.chunk.disagreement for placed in known]
+        axis.plot(times, values, "o-", color=f"C{number + 2}", label=title)
+    if threshold is not None:
+        axis.axhline(threshold, color="C3", ls="--", lw=1, label="above it, the robot waits to see")
+    axis.margins(y=0.25)
+    axis.set_ylim(bottom=0)
+    axis.set_ylabel("disagreement", fontsize=9)
+    title = "How far what was seen is from what had been imagined (1: the spread of latents)"
+    axis.set_title(title, fontsize=10, loc="left")
+    axis.legend(fontsize=8)
 
 
 def _save(figure, path: Path) -> None:

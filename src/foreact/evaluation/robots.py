@@ -36,7 +36,7 @@ class SimulatedRobot:
 
     def observe(self) -> Observation:
         """Take a picture with every camera and read the joints."""
-        images = self._env.images()
+        images = self._take()
         self.pictures.append(images)
         self.picture_steps.append(self.num_steps)
         return Observation(images=images, state=self.state, time_s=self.num_steps / self._control_hz)
@@ -47,3 +47,6 @@ class SimulatedRobot:
         self.commands.append(action)
         self.num_steps += 1
         self.done = terminated or truncated
+
+    def _take(self) -> Mapping[str, np.ndarray]:
+        return self._env.images()
