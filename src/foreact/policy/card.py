@@ -96,7 +96,7 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
     rows = "\n".join(f"| {key} | {value} |" for key, value in known.items())
     table = f"| | |\n|---|---|\n{rows}\n\n" if rows else ""
     results = provenance.get("results")
-    measured = f"Measured: {results}" if results else "No success rate was recorded with these weights."
+    measured = f"Measured: {results}." if results else "No success rate was recorded with these weights."
     return f"## How it was made\n\n{table}{measured} The whole of it is in `config.json`."
 
 
