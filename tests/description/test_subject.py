@@ -31,9 +31,10 @@ def change(path: Path, edit) -> None:
 
 
 def test_a_policy_is_what_its_recipe_was(folder):
-    policy, recipe = subject_of_policy(folder), subject_of_recipe("tiny", get_recipe("tiny"))
+    policy, recipe = subject_of_policy(folder), subject_of_recipe("tiny", get_recipe("tiny-grounded"))
     assert policy.transformer == recipe.transformer
-    assert policy.inference == recipe.inference
+    measured = {"disagreement_threshold": policy.inference.disagreement_threshold}
+    assert policy.inference == replace(recipe.inference, **measured) and measured["disagreement_threshold"] > 0
     assert policy.batch == recipe.batch
     assert policy.embodiment == recipe.embodiment
     ignored = ("latents_mean", "latents_std", "_class_name", "_diffusers_version", "_use_default_values")
