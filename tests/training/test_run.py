@@ -74,7 +74,8 @@ def test_a_run_tells_every_step(finished, recipe) -> None:
 def test_a_run_leaves_a_policy_that_acts(tiny, finished, recipe) -> None:
     folder, _ = finished
     policy = load(folder / POLICY_FOLDER)
-    assert policy.config == recipe.inference
+    threshold = policy.config.disagreement_threshold
+    assert threshold > 0 and policy.config == replace(recipe.inference, disagreement_threshold=threshold)
     session = policy.start("push it")
     policy.observe_first(session, tiny.images(1), np.array([0.5, 0.4, 0.6], np.float32))
     assert np.isfinite(policy.predict(session).actions).all()

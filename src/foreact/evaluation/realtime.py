@@ -27,6 +27,8 @@ from foreact.simulation.environment import BimanualEnv
 from foreact.types import Observation
 
 REHEARSED_TURNS = 3
+HEADROOM = 1.5
+"""Times as long as rehearsed that the first turn in earnest may take, beside the control loop and the cameras."""
 PRIORITY = 10
 """Among threads of real-time priority, 1 to 99; any of them goes before all other threads."""
 
@@ -177,8 +179,8 @@ def real_time_priority() -> Iterator[bool]:
 
 
 def realtime_config(policy: Policy, turn_s: float) -> ControlConfig:
-    """Return how the policy's robot is driven when a turn is known to take about `turn_s` seconds."""
-    return control_config(policy, delay=DelaySettings(initial_s=turn_s))
+    """Return how the policy's robot is driven when a rehearsed turn took `turn_s` seconds."""
+    return control_config(policy, delay=DelaySettings(initial_s=HEADROOM * turn_s))
 
 
 def rehearse(policy: Policy, env: BimanualEnv, mode: ControlMode) -> float:
