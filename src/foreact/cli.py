@@ -423,6 +423,51 @@ def bench(
     command.bench(preset, policy, history, sessions, repeats, changes, layers, device, dtype, threads, out, json)
 
 
+def serve(
+    policy: str = "tiny",
+    schedule: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token_file: Path | None = None,
+    cert: Path | None = None,
+    key: Path | None = None,
+    max_sessions: int = 64,
+    idle_s: float = 300.0,
+    max_batch: int = 16,
+    log_file: Path | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> None:
+    """Serve a policy to robots over the network: to openpi's clients as they are, and to foreact.control.client.Client.
+
+    Robots that ask at a time are computed as one batch. SIGTERM or Ctrl-C finishes what is being answered, then ends.
+    Whoever reaches the port can drive the robots: any host but this machine's own needs a token, and should have a
+    certificate.
+
+    Example: foreact serve --policy tiny --port 8000
+
+    Args:
+        policy: Name of a shipped policy, or a folder.
+        schedule: Denoising steps by name: exact, fast or turbo; the policy's own by default.
+        host: Address to listen on; 0.0.0.0 for all of this machine's, which needs a token.
+        port: Port to listen on; 0 for one that is free.
+        token_file: Holds the token that clients must send, 16 characters or more.
+        cert: Certificate (PEM); with key, connections are encrypted (wss://).
+        key: Its private key (PEM).
+        max_sessions: Robots that can be served at a time; each has a cache in the device's memory.
+        idle_s: Seconds without a message after which a session is ended.
+        max_batch: Requests that are computed together, at most; 1: one by one.
+        log_file: Gets the log, one JSON object a line; by default it goes to stderr.
+        device: cpu or cuda.
+        threads: CPU threads; all by default.
+    """
+    from foreact.commands import serve as command
+
+    command.serve(
+        policy, schedule, host, port, token_file, cert, key, max_sessions, idle_s, max_batch, log_file, device, threads
+    )
+
+
 def init(
     preset: str,
     source: Annotated[str, tyro.conf.arg(name="from")],
@@ -496,6 +541,7 @@ def main(arguments: list[str] | None = None) -> None:
             "demo": demo,
             "describe": describe,
             "bench": bench,
+            "serve": serve,
             "init": init,
             "imagine": imagine,
             "verify": verify,

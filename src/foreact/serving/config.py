@@ -1,0 +1,112 @@
+"""How a policy is served: where, to whom, and how much of everything."""
+
+import ipaddress
+from dataclasses import dataclass, field, fields
+from math import isfinite
+from pathlib import Path
+
+from foreact.errors import ConfigurationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Beyond which the server refuses, or makes a client wait."""
+
+    sessions: int = 64
+    """Sessions altogether; each owns a cache."""
+    sessions_per_client: int = 8
+    """Sessions of one connection."""
+    connections: int = 256
+    """Connections altogether."""
+    idle_s: float = 300.0
+    """Seconds without a message after which a session is ended."""
+    grace_s: float = 60.0
+    """Seconds for which a session whose connection broke can be taken up."""
+    stale_s: float = 5.0
+    """Seconds under way after which a message is refused."""
+    message_bytes: int = 64 * 2**20
+    """Bytes of a message."""
+    picture_pixels: int = 2048 * 2048
+    """Pixels of a camera frame."""
+    turn_chunks: int = 8
+    """Chunks' worth of actions executed in one turn."""
+    messages_per_s: float = 50.0
+    """Messages of one connection; more are read later."""
+    bytes_per_s: float = 128.0 * 2**20
+    """Bytes of one connection's messages; more are read later."""
+    queue: int = 256
+    """Requests that wait to be computed."""
+    send_s: float = 10.0
+    """Seconds in which a client must take an answer."""
+    drain_s: float = 10.0
+    """Seconds for which requests under way are waited for at the end."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if not (isfinite(value) and value > 0):
+                raise ConfigurationError(f"Limits.{each.name}", got=value, allowed="more than 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    """How requests of several robots are computed together."""
+
+    most: int = 16
+    """Requests of a batch; 1: one by one."""
+    wait_ms: float = 5.0
+    """Milliseconds for which others are waited for before a batch is begun, if that makes nobody late."""
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise ConfigurationError("Batching.most", got=self.most, allowed="1 or more")
+        if not (isfinite(self.wait_ms) and 0 <= self.wait_ms <= 50):
+            raise ConfigurationError("Batching.wait_ms", got=self.wait_ms, allowed="0 to 50")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """Where the server listens, and how."""
+
+    host: str = "127.0.0.1"
+    """Address or name; anything but this machine's own needs a token."""
+    port: int = 8000
+    """0: one that is free."""
+    token: str | None = field(default=None, repr=False)
+    """What clients must know; None: they need nothing."""
+    certificate: Path | None = None
+    """PEM file; with `key`, connections are encrypted."""
+    key: Path | None = None
+    """PEM file."""
+    name: str = "policy"
+    """Of the policy, for people."""
+    limits: Limits = field(default_factory=Limits)
+    """How much of everything."""
+    batching: Batching = field(default_factory=Batching)
+    """What is computed together."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigurationError("port", got=self.port, allowed="0 to 65535")
+        if (self.certificate is None) != (self.key is None):
+            got = "one without the other"
+            raise ConfigurationError("certificate and key", got=got, allowed="both, or neither")
+        token = self.token
+        if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable()):
+            cure = 'make one: python -c "import secrets; print(secrets.token_urlsafe(32))" > token.txt'
+            raise ConfigurationError("token", got="a weak one", allowed="16 or more printable characters", cure=cure)
+        if token is None and not self.is_private:
+            raise ConfigurationError(
+                "host without a token",
+                got=self.host,
+                allowed="127.0.0.1",
+                cure="whoever reaches this port could drive your robots: serve with --token-file (and --cert, --key)",
+            )
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine can connect."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"

@@ -1,0 +1,178 @@
+"""The sockets: who may connect, how much may come and how fast, and how it all ends."""
+
+import asyncio
+import hmac
+import ssl
+from contextlib import suppress
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from prometheus_client import CONTENT_TYPE_LATEST
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from foreact.control.protocol import RefusalError, encode
+from foreact.errors import ConfigurationError
+from foreact.policy.policy import Policy
+from foreact.serving.buckets import ConnectionPace
+from foreact.serving.config import ServerConfig
+from foreact.serving.host import Host
+from foreact.serving.logs import logger, socket_logger
+from foreact.serving.sessions import Connection
+
+_TOO_BIG, _GOING_AWAY = 1009, 1001
+_TIDY_S = 0.5
+_POLL_S = 0.01
+_UNREAD_MESSAGES = 2
+"""Of one connection, kept until they are read; more stay where they come from."""
+
+
+class PolicyServer:
+    """Serves one policy from `open` to `close`, on the event loop that these are called on."""
+
+    def __init__(self, policy: Policy, config: ServerConfig):
+        """Listen to nobody yet.
+
+        Raises:
+            ConfigurationError: The certificate or its key cannot be used.
+        """
+        self._config, self._ssl = config, _context(config)
+        self._policy = policy
+        self._connections: set[Connection] = set()
+        self.host: Host
+        """What answers; from `open` on."""
+        self._server: Server
+        self._tidying: asyncio.Task[None]
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, once it does."""
+        return next(iter(self._server.sockets)).getsockname()[1]
+
+    @property
+    def address(self) -> str:
+        """What a client on this machine connects to, once it listens."""
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        return f"{'ws' if self._ssl is None else 'wss'}://{host}:{self.port}"
+
+    async def open(self) -> None:
+        """Listen.
+
+        Raises:
+            ConfigurationError: It cannot be listened there.
+        """
+        config, limits = self._config, self._config.limits
+        self.host = Host(self._policy, config)
+        try:
+            self._server = await serve(
+                self._converse,
+                config.host,
+                config.port,
+                ssl=self._ssl,
+                process_request=self._admit,
+                origins=[None],  # a page in a browser on this machine is not to drive its robots
+                compression=None,
+                max_size=limits.message_bytes,
+                max_queue=_UNREAD_MESSAGES,
+                server_header=None,
+                logger=socket_logger,
+            )
+        except OSError as error:
+            await asyncio.to_thread(self.host.close)
+            where = f"{config.host}:{config.port}"
+            raise ConfigurationError(
+                "address to listen on", got=where, allowed="a free port", cure=str(error)
+            ) from error
+        self._tidying = asyncio.create_task(self._tidy())
+        logger.info("listening", extra={"address": self.address, "policy": self.host.facts.digest})
+
+    async def close(self) -> None:
+        """Begin nothing new, finish what is being answered, then say good-bye (1001)."""
+        self.host.draining = True
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._config.limits.drain_s
+        while any(each.answering for each in self._connections) and loop.time() < until_s:
+            await asyncio.sleep(_POLL_S)
+        self._tidying.cancel()
+        self._server.close(code=_GOING_AWAY, reason="the server is shutting down")
+        await self._server.wait_closed()
+        await asyncio.to_thread(self.host.close)
+        logger.info("closed")
+
+    async def _converse(self, socket: ServerConnection) -> None:
+        address = str(socket.remote_address)
+        connection, pace = self.host.join(address), ConnectionPace(self._config.limits)
+        self._connections.add(connection)
+        try:
+            await self._send(socket, encode(self.host.facts))
+            async for data in socket:
+                connection.answering = True
+                pause_s = pace.take(len(data))
+                await self._send(socket, await self.host.answer(connection, data))
+                connection.answering = False
+                if pause_s:
+                    await asyncio.sleep(pause_s)
+        except ConnectionClosed as error:
+            if error.sent is not None and error.sent.code == _TOO_BIG:
+                most = f"up to {self._config.limits.message_bytes} bytes"
+                self.host.count_refusal(connection, RefusalError("too_large", "message", allowed=most))
+        finally:
+            self._connections.discard(connection)
+            self.host.leave(connection)
+
+    async def _send(self, socket: ServerConnection, reply: bytes | str) -> None:
+        """Send; a client that does not take it in time is dropped, and may come back."""
+        try:
+            async with asyncio.timeout(self._config.limits.send_s):
+                await socket.send(reply)
+        except TimeoutError:
+            socket.transport.abort()
+            logger.warning("dropped: does not read", extra={"client": str(socket.remote_address)})
+
+    def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+        """Answer what is no websocket; turn away whom we do not want; None: come in."""
+        path = urlsplit(request.path).path
+        if path == "/healthz":
+            draining = self.host.draining
+            status = HTTPStatus.SERVICE_UNAVAILABLE if draining else HTTPStatus.OK
+            return socket.respond(status, "shutting down\n" if draining else "OK\n")
+        if not self._knows_token(request):
+            self.host.count_refusal(Connection(str(socket.remote_address)), RefusalError("unauthorized", "token"))
+            return socket.respond(HTTPStatus.UNAUTHORIZED, "Authorization: Bearer TOKEN is needed.\n")
+        if path == "/metrics":
+            response = socket.respond(HTTPStatus.OK, self.host.metrics.text().decode())
+            del response.headers["Content-Type"]
+            response.headers["Content-Type"] = CONTENT_TYPE_LATEST
+            return response
+        if self.host.draining:
+            return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "shutting down\n")
+        if self.host.num_connections >= self._config.limits.connections:
+            return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
+        return None
+
+    def _knows_token(self, request: Request) -> bool:
+        if self._config.token is None:
+            return True
+        given = request.headers.get_all("Authorization")
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        right = hmac.compare_digest(token.strip().encode(), self._config.token.encode())
+        return right and scheme.lower() in ("bearer", "api-key")
+
+    async def _tidy(self) -> None:
+        with suppress(asyncio.CancelledError):
+            while True:
+                await asyncio.sleep(_TIDY_S)
+                self.host.tidy()
+
+
+def _context(config: ServerConfig) -> ssl.SSLContext | None:
+    if config.certificate is None or config.key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(config.certificate, config.key)
+    except OSError as error:  # ssl.SSLError is one
+        got, allowed = f"{config.certificate}, {config.key}: {error}", "PEM files that belong together"
+        raise ConfigurationError("certificate and key", got=got, allowed=allowed) from error
+    return context

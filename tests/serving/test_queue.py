@@ -1,0 +1,94 @@
+from threading import Thread
+from time import monotonic
+
+import pytest
+
+from foreact.control.protocol import RefusalError
+from foreact.errors import ConfigurationError
+from foreact.serving.config import Batching
+from foreact.serving.queue import DueQueue
+
+
+def queue(*, most: int = 10, batch: int = 3, wait_ms: float = 0.0, clients: int = 100) -> DueQueue[str]:
+    return DueQueue(most, Batching(most=batch, wait_ms=wait_ms), lambda: clients)
+
+
+def names(batch) -> list[str]:
+    return [each.item for each in batch]
+
+
+def test_the_most_urgent_first_and_no_more_than_a_batch() -> None:
+    waiting = queue()
+    for number, due_s in enumerate([5.0, 1.0, 3.0, 2.0, 3.0]):
+        waiting.put(f"{number}", due_s=due_s, batchable=True)
+    assert names(waiting.take(0.0)) == ["1", "3", "2"]  # equally due: in the order of arrival
+    assert names(waiting.take(0.0)) == ["4", "0"]
+    assert len(waiting) == 0
+
+
+def test_what_cannot_be_batched_comes_alone_when_it_is_due() -> None:
+    waiting = queue()
+    for name, due_s, batchable in (("a", 1.0, True), ("call", 2.0, False), ("b", 3.0, True)):
+        waiting.put(name, due_s=due_s, batchable=batchable)
+    assert names(waiting.take(0.0)) == ["a", "b"]
+    assert names(waiting.take(0.0)) == ["call"]
+
+
+def test_no_more_than_may_wait() -> None:
+    waiting = queue(most=1)
+    waiting.put("a", due_s=0.0, batchable=True)
+    with pytest.raises(RefusalError, match="up to 1") as refused:
+        waiting.put("b", due_s=0.0, batchable=True)
+    assert refused.value.code == "busy"
+
+
+def test_closed_it_takes_nothing_in_and_gives_out_what_is_left() -> None:
+    waiting = queue()
+    waiting.put("a", due_s=0.0, batchable=True)
+    waiting.close()
+    with pytest.raises(RefusalError) as refused:
+        waiting.put("b", due_s=0.0, batchable=True)
+    assert refused.value.code == "shutting_down"
+    assert names(waiting.take(0.0)) == ["a"]
+    assert waiting.take(0.0) == []
+
+
+def test_the_first_waits_for_others_that_come_in_time() -> None:
+    waiting, taken = queue(wait_ms=50.0, batch=2), []
+    waiting.put("a", due_s=monotonic() + 100, batchable=True)
+    thread = Thread(target=lambda: taken.extend(waiting.take(0.0)))
+    thread.start()
+    waiting.put("b", due_s=monotonic() + 200, batchable=True)
+    thread.join()
+    assert names(taken) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("due_in_s", "clients", "waits_s"),
+    [
+        (100.0, 9, 0.05),  # as long as it may
+        (0.02, 9, 0.01),  # no longer than it can: computing takes 10 ms
+        (0.01, 9, None),
+        (0.001, 9, 0.05),  # it is late anyway
+        (100.0, 1, None),  # all are here
+    ],
+)
+def test_how_long_it_waits(due_in_s: float, clients: int, waits_s: float | None, monkeypatch) -> None:
+    now_s, waited = [100.0], []
+    monkeypatch.setattr("foreact.serving.queue.monotonic", lambda: now_s[0])
+    waiting = queue(wait_ms=50.0, clients=clients)
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        now_s[0] += 1.0
+
+    monkeypatch.setattr(waiting._changed, "wait", wait)
+    waiting.put("a", due_s=100.0 + due_in_s, batchable=True)
+    assert names(waiting.take(0.01)) == ["a"]
+    assert waited == ([] if waits_s is None else [pytest.approx(waits_s)])
+
+
+@pytest.mark.parametrize("changes", [{"most": 0}, {"wait_ms": -1.0}, {"wait_ms": 51.0}, {"wait_ms": float("nan")}])
+def test_settings_that_cannot_be(changes: dict) -> None:
+    with pytest.raises(ConfigurationError, match=f"Batching.{next(iter(changes))}"):
+        Batching(**changes)
