@@ -15,10 +15,10 @@ import foreact
 from foreact.control.clock import VirtualClock
 from foreact.control.latency import constant
 from foreact.control.worker import VirtualWorker
-from foreact.evaluation.episodes import EpisodeRecord, control_config, run_episode
+from foreact.evaluation.episodes import EpisodeRecord, run_episode
 from foreact.evaluation.robots import SimulatedRobot
 from foreact.files import write_whole
-from foreact.policy.controllers import ControlMode
+from foreact.policy.controllers import ControlMode, control_config
 from foreact.policy.policy import Policy
 from foreact.settings import to_plain
 from foreact.simulation.environment import BimanualEnv

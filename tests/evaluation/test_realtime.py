@@ -8,7 +8,7 @@ import pytest
 from foreact.control.clock import RealClock
 from foreact.control.report import Tally
 from foreact.control.worker import ThreadWorker
-from foreact.evaluation.episodes import EpisodeResult, control_config, evaluate_episode
+from foreact.evaluation.episodes import EpisodeResult, evaluate_episode
 from foreact.evaluation.realtime import (
     RealtimeFigures,
     RealtimeRobot,
@@ -18,6 +18,7 @@ from foreact.evaluation.realtime import (
     run_in_real_time,
 )
 from foreact.evaluation.robots import SimulatedRobot
+from foreact.policy.controllers import control_config
 
 
 @pytest.fixture(scope="module")

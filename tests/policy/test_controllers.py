@@ -12,9 +12,8 @@ from foreact.control.drive import drive
 from foreact.control.latency import constant
 from foreact.control.worker import VirtualWorker
 from foreact.errors import ConfigurationError, InputError
-from foreact.evaluation.episodes import control_config
 from foreact.policy.committed import Committed
-from foreact.policy.controllers import MODES, PolicyController, proceed_together, with_room
+from foreact.policy.controllers import MODES, PolicyController, check_mode, control_config, proceed_together, with_room
 from foreact.policy.policy import Policy
 from foreact.types import ActionChunk, Observation
 
@@ -200,8 +199,6 @@ def test_open_loop_never_looks(tiny) -> None:
     ],
 )
 def test_what_a_policy_was_not_trained_for_is_refused(tiny, mode: str, settings: dict, allowed: str) -> None:
-    from foreact.policy.controllers import check_mode
-
     with pytest.raises(ConfigurationError, match=allowed):
         check_mode(tiny.policy(**settings), mode)
 

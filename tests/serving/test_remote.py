@@ -14,8 +14,7 @@ from foreact.control.link import Patience
 from foreact.control.protocol import RefusalError
 from foreact.control.worker import VirtualWorker
 from foreact.errors import InputError
-from foreact.evaluation.episodes import control_config
-from foreact.policy.controllers import MODES, PolicyController
+from foreact.policy.controllers import MODES, PolicyController, control_config
 from foreact.types import Observation
 
 BRIEF = Patience(connect_s=2.0, answer_s=5.0, give_up_s=10.0, first_retry_s=0.01, longest_retry_s=0.1)

@@ -17,8 +17,7 @@ from foreact.control.worker import VirtualWorker
 from foreact.data.batch import SequenceSampler
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import fit_codec, load_sequences
-from foreact.evaluation.episodes import control_config
-from foreact.policy.controllers import PolicyController
+from foreact.policy.controllers import PolicyController, control_config
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.step import BatchConfig, Learner
 from foreact.types import Observation

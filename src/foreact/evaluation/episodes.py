@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from foreact.control.worker import VirtualWorker, Worker
 from foreact.embodiments import Timing
 from foreact.evaluation.robots import SimulatedRobot
 from foreact.evaluation.smoothness import seam_jerk
-from foreact.policy.controllers import ControlMode, PolicyController
+from foreact.policy.controllers import ControlMode, PolicyController, control_config
 from foreact.policy.policy import Policy
 from foreact.simulation.environment import BimanualEnv
 
@@ -192,18 +191,6 @@ def run_episode(
         on_chunk=keep,
     )
     return (*finish(policy, controller, robot, report, record, seed), report)
-
-
-def control_config(policy: Policy, **settings: Any) -> ControlConfig:
-    """Return how the policy's robot is driven, at the rates of its embodiment."""
-    timing = policy.embodiment.timing
-    return ControlConfig(
-        action_hz=timing.action_hz,
-        camera_stride=timing.camera_stride,
-        actions_per_latent_frame=timing.actions_per_latent_frame,
-        latent_frames_per_chunk=policy.config.latent_frames_per_chunk,
-        **settings,
-    )
 
 
 def finish(

@@ -19,9 +19,9 @@ from foreact.control.controller import Turn
 from foreact.control.latency import DelaySettings
 from foreact.control.report import DriveReport
 from foreact.control.worker import ThreadWorker, Worker
-from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, control_config, run_episode
+from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, run_episode
 from foreact.evaluation.robots import SimulatedRobot
-from foreact.policy.controllers import ControlMode, PolicyController
+from foreact.policy.controllers import ControlMode, PolicyController, control_config
 from foreact.policy.policy import Policy
 from foreact.simulation.environment import BimanualEnv
 from foreact.types import Observation

@@ -18,11 +18,12 @@ Source: LingBot-VA (arXiv 2601.21998), algorithm for asynchronous control.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor
 
+from foreact.control.config import ControlConfig
 from foreact.control.controller import Turn
 from foreact.errors import ConfigurationError
 from foreact.policy.committed import Committed
@@ -197,3 +198,15 @@ def check_mode(policy: Policy, mode: str) -> None:
 def with_room(policy: Policy) -> Policy:
     """Return the policy with room in its caches for actions under way."""
     return policy if policy.config.asynchronous else policy.with_config(replace(policy.config, asynchronous=True))
+
+
+def control_config(policy: Policy, **settings: Any) -> ControlConfig:
+    """Return how the policy's robot is driven, at the rates of its embodiment."""
+    timing = policy.embodiment.timing
+    return ControlConfig(
+        action_hz=timing.action_hz,
+        camera_stride=timing.camera_stride,
+        actions_per_latent_frame=timing.actions_per_latent_frame,
+        latent_frames_per_chunk=policy.config.latent_frames_per_chunk,
+        **settings,
+    )
