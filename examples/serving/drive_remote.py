@@ -8,7 +8,6 @@ import argparse
 
 from foreact.control.client import Client
 from foreact.control.clock import RealClock
-from foreact.control.config import ControlConfig
 from foreact.control.drive import drive
 from foreact.control.worker import ThreadWorker
 from foreact.evaluation.robots import SimulatedRobot
@@ -31,13 +30,7 @@ with Client(
     token=arguments.token,
     read_state=lambda: robot.state,
 ) as client:
-    facts, clock = client.facts, RealClock()
-    config = ControlConfig(
-        action_hz=facts.action_hz,
-        camera_stride=facts.camera_stride,
-        actions_per_latent_frame=facts.actions_per_latent_frame,
-        latent_frames_per_chunk=facts.latent_frames_per_chunk,
-    )
+    clock, config = RealClock(), client.facts.control_config()
     report = drive(robot, client, config, clock=clock, worker=ThreadWorker(clock), standstill=robot.state)
 env.close()
 print(f"success: {robot.info['success']}; {report.num_turns} turns, {report.num_late_chunks} late chunks,", end=" ")

@@ -3,6 +3,8 @@
 import logging
 from typing import TYPE_CHECKING, Any
 
+from foreact.errors import NotInstalledError
+
 if TYPE_CHECKING:
     from foreact.policy.checkpoint import load as load
 
@@ -17,7 +19,9 @@ __all__ = ["load"]
 def __getattr__(name: str) -> Any:
     """Find `foreact.load` on first use: the robot's side imports this package too, and must not reach torch."""
     if name == "load":
-        from foreact.policy.checkpoint import load
-
+        try:
+            from foreact.policy.checkpoint import load
+        except ModuleNotFoundError as error:
+            raise NotInstalledError("policies", missing=error.name, extra="policy") from error
         return load
     raise AttributeError(f"module 'foreact' has no attribute {name!r}")

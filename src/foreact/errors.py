@@ -50,6 +50,20 @@ class UnknownNameError(ConfigurationError):
         super().__init__(f"unknown {kind}", got=repr(got), allowed=", ".join(known), cure=cure)
 
 
+class NotInstalledError(ForeactError, ImportError):
+    """A part of foreact whose packages are not installed."""
+
+    def __init__(self, what: str, *, missing: str | None, extra: str):
+        """Compose the message.
+
+        Args:
+            what: What cannot be used.
+            missing: The package that was not found.
+            extra: Which extra of foreact brings it.
+        """
+        super().__init__(what, got=f"{missing} is not installed", cure=f'pip install "foreact[{extra}]"')
+
+
 class InputError(ForeactError, ValueError):
     """An observation, an action or an image that cannot be used."""
 

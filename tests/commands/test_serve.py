@@ -24,7 +24,7 @@ from foreact.types import Observation
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen, str]]:
     """A server process, and what it said when it was ready."""
-    command = [sys.executable, "-m", "foreact.cli", "serve", "--threads", "1", *arguments]
+    command = [sys.executable, "-m", "foreact", "serve", "--threads", "1", *arguments]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"})
     try:
         assert server.stdout is not None

@@ -11,7 +11,7 @@ from foreact.control.controller import Turn
 from foreact.control.protocol import Begin, Observe, Predict, RefusalError, Step, Stop, encode, read_reply
 from foreact.embodiments import ActionCodec
 from foreact.errors import CapacityError
-from foreact.policy.controllers import MODES, PolicyController, proceed_together
+from foreact.policy.controllers import MODES, PolicyController, control_config, proceed_together
 from foreact.policy.policy import Policy
 from foreact.types import Observation
 
@@ -76,6 +76,7 @@ def test_what_the_server_says_of_itself(tiny, house) -> None:
     assert facts.action_units == ["rad", "rad", "opening"] and facts.state_is_action
     assert (facts.action_hz, facts.camera_stride, facts.actions_per_latent_frame) == (50.0, 2, 4)
     assert facts.modes == list(MODES) and facts.limits["sessions"] == 5
+    assert facts.control_config(late="stop") == control_config(policy, late="stop")
     with house.Raw(house.server(tiny.policy()).address) as client:
         assert client.facts.modes == ["synchronous", "naive", "open_loop"]
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
+from foreact.control.config import ControlConfig
 from foreact.control.fields import (
     READERS,
     Actions,
@@ -229,6 +230,16 @@ class Facts:
     """What the policy was trained for."""
     limits: Mapping[str, float]
     """Sizes, counts and times beyond which the server refuses, by name."""
+
+    def control_config(self, **settings: Any) -> ControlConfig:
+        """Return how a robot is driven at the policy's rates; `settings` are the other fields of `ControlConfig`."""
+        return ControlConfig(
+            action_hz=self.action_hz,
+            camera_stride=self.camera_stride,
+            actions_per_latent_frame=self.actions_per_latent_frame,
+            latent_frames_per_chunk=self.latent_frames_per_chunk,
+            **settings,
+        )
 
 
 def encode(message: Any) -> bytes:
