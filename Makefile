@@ -19,8 +19,8 @@ test: setup
 	$(BIN)/python -m pytest
 
 check: setup
-	$(BIN)/ruff format --check src tests benchmarks experiments examples
-	$(BIN)/ruff check src tests benchmarks experiments examples
+	$(BIN)/ruff format --check src tests benchmarks experiments examples plugins
+	$(BIN)/ruff check src tests benchmarks experiments examples plugins
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
