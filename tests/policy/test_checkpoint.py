@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy import checkpoint
-from foreact.policy.checkpoint import load, load_policy, save_policy, with_settings
+from foreact.policy.checkpoint import find_policy, load, load_policy, read_codec, save_policy, with_settings
 from foreact.policy.placement import offload_layers
 from foreact.policy.policy import Policy
 
@@ -115,6 +115,21 @@ def test_other_configurations_are_refused(saved: Path, change) -> None:
     change_config(saved, change[1])
     with pytest.raises(CheckpointError):
         load_policy(saved)
+
+
+def test_the_robot_is_read_without_weights(saved: Path) -> None:
+    expected = load_policy(saved).codec.to_dict()
+    for file in saved.rglob("*.safetensors"):
+        file.unlink()
+    assert read_codec(find_policy(saved)).to_dict() == expected
+    change_config(saved, lambda c: c["actions"]["embodiment"].update(legs=2))
+    with pytest.raises(CheckpointError, match="legs"):
+        read_codec(saved)
+    change_config(saved, lambda c: c.pop("format"))
+    with pytest.raises(CheckpointError, match="format"):
+        read_codec(saved)
+    with pytest.raises(CheckpointError, match=r"one of: .*tiny"):
+        find_policy("nonsense")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '"config"'])

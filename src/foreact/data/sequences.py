@@ -1,16 +1,37 @@
 """From an episode on disk to a training sequence in model units."""
 
+from typing import Protocol, runtime_checkable
+
 import numpy as np
 import torch
 
 from foreact.data.batch import TrainingSequence
-from foreact.data.episodes import Episode, EpisodeDataset
+from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import DatasetError
 
 EXECUTED = "executed_action"
 """Column of what the robot was really told, where it differs from the demonstrator's `action`."""
+
+
+@runtime_checkable
+class EpisodeRows(Protocol):
+    """What a sequence is made from: an `Episode`, or a window of one, as if it had begun there."""
+
+    @property
+    def length(self) -> int:
+        """Rows."""
+        ...
+
+    @property
+    def instruction(self) -> str:
+        """The task in words."""
+        ...
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a numeric column [rows, entries]; of "observation.state" only the first row is used."""
+        ...
 
 
 def fit_codec(datasets: list[EpisodeDataset], embodiment: Embodiment) -> ActionCodec:
@@ -39,7 +60,7 @@ def load_sequences(dataset: EpisodeDataset, cache: LatentCache, codec: ActionCod
 
 
 def make_sequence(
-    episode: Episode, latents: torch.Tensor, codec: ActionCodec, *, executed_column: str = EXECUTED
+    episode: EpisodeRows, latents: torch.Tensor, codec: ActionCodec, *, executed_column: str = EXECUTED
 ) -> TrainingSequence:
     """Return one episode in model units, arranged by latent frame."""
     timing = codec.embodiment.timing
@@ -65,6 +86,6 @@ def make_sequence(
     )
 
 
-def _hold(episode: Episode, embodiment: Embodiment) -> np.ndarray:
+def _hold(episode: EpisodeRows, embodiment: Embodiment) -> np.ndarray:
     """Return the action that would have kept the robot where the episode found it."""
     return embodiment.hold_action(episode.column("observation.state")[0])

@@ -8,6 +8,8 @@ import dataclasses
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -97,16 +99,11 @@ def load_policy(folder: Path, *, placement: Placement = IN_MEMORY) -> Policy:
     Raises:
         CheckpointError: A file is missing, truncated, or of another configuration, or there is too little memory.
     """
-    config = read_json(folder / CONFIG_FILE)
-    if config.get("format") != FORMAT:
-        raise CheckpointError(f"format of {folder / CONFIG_FILE}", got=config.get("format"), allowed=FORMAT)
-    try:
+    with _configuration(folder) as config:
         transformer = from_plain(TransformerConfig, config["transformer"], "transformer")
         text_encoder = read_text_encoder(config["text_encoder"])
         codec = ActionCodec.from_dict(config["actions"])
         inference = from_plain(InferenceConfig, config["inference"], "inference")
-    except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"configuration in {folder / CONFIG_FILE}", got=str(error)) from error
     stored = StoredNetworks(
         folder=folder,
         transformer=transformer,
@@ -154,9 +151,7 @@ def load(
     if str(name_or_path) == WAN:  # said before thirty gigabytes are fetched
         cure = f"make a policy to be trained: foreact init --preset wan5b --from {WAN} --out DIR"
         raise CheckpointError("policy", got=f"{WAN}, which knows no actions", cure=cure)
-    shipped = Path(str(files("foreact"))) / "checkpoints" / str(name_or_path)
-    is_name = Path(name_or_path).name == str(name_or_path)
-    folder = shipped if is_name and shipped.is_dir() else resolve(name_or_path, revision=revision)
+    folder = find_policy(name_or_path, revision=revision)
     if is_published_layout(folder):
         robot = settings or _settings_of(str(name_or_path), folder)
         policy = load_published(folder, *published_settings(robot), placement=placement)
@@ -165,6 +160,39 @@ def load(
     if compile:
         compile_layers(policy.networks.model)
     return policy
+
+
+def find_policy(name_or_path: str | Path, *, revision: str | None = None) -> Path:
+    """Return the folder of a policy, as `load` finds it: fetched from the hub if need be; nothing is loaded.
+
+    Raises:
+        CheckpointError: There is no such policy; those that ship are listed.
+    """
+    shipped = Path(str(files("foreact"))) / "checkpoints" / str(name_or_path)
+    is_name = Path(name_or_path).name == str(name_or_path)
+    return shipped if is_name and shipped.is_dir() else resolve(name_or_path, revision=revision)
+
+
+def read_codec(folder: Path) -> ActionCodec:
+    """Return the robot and the normalisation of a policy saved by foreact, without its weights.
+
+    Raises:
+        CheckpointError: Its configuration is missing, damaged, or in another format.
+    """
+    with _configuration(folder) as config:
+        return ActionCodec.from_dict(config["actions"])
+
+
+@contextmanager
+def _configuration(folder: Path) -> Iterator[dict[str, Any]]:
+    """Give a policy's configuration to whoever reads it; what cannot be read is a CheckpointError."""
+    config = read_json(folder / CONFIG_FILE)
+    if config.get("format") != FORMAT:
+        raise CheckpointError(f"format of {folder / CONFIG_FILE}", got=config.get("format"), allowed=FORMAT)
+    try:
+        yield config
+    except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"configuration in {folder / CONFIG_FILE}", got=str(error)) from error
 
 
 def with_settings(policy: Policy, **changes: Any) -> Policy:
