@@ -20,6 +20,7 @@ COMMANDS = (
     "init",
     "imagine",
     "verify",
+    "study",
 )
 
 

@@ -527,6 +527,41 @@ def verify(
     command.verify(folder, tolerance, device, dtype, quantize, threads, json)
 
 
+def study(
+    name: Annotated[str | None, tyro.conf.Positional] = None,
+    workers: int = 1,
+    out: Path = Path("outputs/studies"),
+    only: tuple[str, ...] = (),
+    budget_hours: float | None = None,
+    list_cells: Annotated[bool, tyro.conf.arg(name="list")] = False,
+    report_only: bool = False,
+    ray: str | None = None,
+    device: str = "cpu",
+) -> None:
+    """Answer a question by a grid of trainings and evaluations: one table, one picture, one JSON, claims judged.
+
+    Without a name, lists the studies. What was done before, by whatever study, is not done again; repeat the command
+    after an interruption, or a failure, and it goes on where it stopped. Several runs may work on one folder.
+
+    Example: foreact study imagination --workers 2
+
+    Args:
+        name: quick, imagination, memory, denoising, demonstrations, drift-and-loop, ablations or compute.
+        workers: Processes, each of one thread.
+        out: Gets NAME/report.md, report.json and figure.png; under store/, all trainings and evaluations.
+        only: Cells to run, as LABEL=VALUE: task=lift_cube policy=imagines.
+        budget_hours: Hours after which nothing more is begun.
+        list_cells: Run nothing; list the cells, which are done, and what the others are estimated to take.
+        report_only: Run nothing; write the report of what there is.
+        ray: Run on a Ray cluster instead, whose machines all see `out`: its address, or auto (pip install
+            "foreact[ray]").
+        device: cpu or cuda.
+    """
+    from foreact.commands import study as command
+
+    command.study(name, out, workers, only, budget_hours, list_cells, report_only, ray, device)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; exit with 2 on an error of the user's, with 130 on Ctrl-C."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -545,6 +580,7 @@ def main(arguments: list[str] | None = None) -> None:
             "init": init,
             "imagine": imagine,
             "verify": verify,
+            "study": study,
         }
         tyro.extras.subcommand_cli_from_dict(
             commands, args=given, prog="foreact", description=DESCRIPTION, sort_subcommands=False

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
@@ -153,8 +154,9 @@ def test_an_interrupt_within_a_step_loses_only_that_step(
         {"seed": 1},
         {"optimization": OptimizationConfig(num_steps=5, learning_rate=2e-2, warmup_steps=1)},
         {"num_held_out": 2},
+        {"num_episodes": 2},
     ],
-    ids=["seed", "learning rate", "held out"],
+    ids=["seed", "learning rate", "held out", "episodes"],
 )
 def test_a_folder_of_another_recipe_is_refused(tiny, recipe, dataset, finished, change: dict) -> None:
     before = {p: p.read_bytes() for p in finished[0].rglob("*") if p.is_file() and "tensorboard" not in str(p)}
@@ -198,6 +200,47 @@ def test_held_out_episodes_are_never_learned_from(tiny, recipe, dataset) -> None
     assert [len(everything.sources[0]), len(everything.held_out)] == [4, 0]
 
 
+def test_the_first_episodes_are_learned_from_as_if_no_others_had_been_recorded(tiny, recipe, dataset, tmp_path) -> None:
+    lengths = (21, 17, 30, 26)
+    fewer = tiny.dataset(tmp_path / "d", lengths=lengths[:2])
+    list(LatentCache(fewer, tiny.vae(), tiny.embodiment()).encode_missing())
+    alone = load_training_data(replace(recipe, num_held_out=0), [fewer], tiny.vae())
+    first = load_training_data(replace(recipe, num_held_out=0, num_episodes=2), [dataset], tiny.vae())
+    assert first.codec.to_dict() == alone.codec.to_dict()
+    for mine, theirs in zip(first.sources[0], alone.sources[0], strict=True):
+        assert torch.equal(mine.actions, theirs.actions) and torch.equal(mine.latents, theirs.latents)
+
+
+def test_the_same_episodes_are_held_out_however_many_are_learned_from(tiny, recipe, dataset) -> None:
+    whole = load_training_data(recipe, [dataset], tiny.vae())
+    for count in (1, 2, 3):
+        some = load_training_data(replace(recipe, num_episodes=count), [dataset], tiny.vae())
+        assert len(some.sources[0]) == count
+        assert torch.equal(some.held_out[0].latents, whole.held_out[0].latents)
+    assert some.codec.to_dict() == whole.codec.to_dict()
+
+
+def test_more_episodes_than_there_are_are_refused(tiny, recipe, dataset) -> None:
+    with pytest.raises(DatasetError, match="4 to train on and 1 to hold out"):
+        load_training_data(replace(recipe, num_episodes=4), [dataset], tiny.vae())
+
+
+def test_a_run_begun_before_a_number_of_episodes_could_be_set_is_resumed(
+    tiny, recipe, dataset, finished, tmp_path, one_thread
+) -> None:
+    killed = train(recipe, [dataset], tiny.vae(), tmp_path / "r")
+    next(killed), next(killed)
+    killed.close()
+    path = tmp_path / "r" / STATE_FILE
+    with safe_open(path, framework="pt") as file:
+        header = file.metadata()
+    configuration = json.loads(header["configuration"])
+    del configuration["recipe"]["num_episodes"]
+    save_file(load_file(path), path, metadata=header | {"configuration": json.dumps(configuration)})
+    assert run(recipe, dataset, tiny, tmp_path / "r")[0].step == 3
+    assert_same_files(tmp_path / "r", finished[0])
+
+
 def test_too_few_episodes_are_refused(tiny, recipe, dataset) -> None:
     with pytest.raises(DatasetError, match="held out"):
         load_training_data(replace(recipe, num_held_out=4), [dataset], tiny.vae())
@@ -229,6 +272,7 @@ def test_a_reactive_run(tiny, recipe, dataset, tmp_path) -> None:
         ({"text_dim": 10}, "text_dim"),
         ({"save_every": 0}, "save_every"),
         ({"judge_every": 0}, "judge_every"),
+        ({"num_episodes": 0}, "num_episodes"),
     ],
 )
 def test_impossible_recipes_are_refused(recipe, change: dict, named: str) -> None:

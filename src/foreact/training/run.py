@@ -14,7 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from foreact.codecs.text import HashedWordEncoder
 from foreact.codecs.video_vae import VideoVAE
 from foreact.data.batch import SequenceSampler, TrainingSequence
-from foreact.data.episodes import EpisodeDataset
+from foreact.data.episodes import Episode, EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import fit_codec, load_sequences
 from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embodiment
@@ -63,6 +63,9 @@ class Recipe:
     """Of the network's arithmetic: float32 or bfloat16; weights are float32."""
     num_held_out: int = 5
     """Last episodes of every dataset that are never trained on, and judged instead."""
+    num_episodes: int | None = None
+    """First episodes of every dataset that are trained on, as if no others had been recorded but those held out; None:
+    all. However many they are, the same ones are held out."""
     save_every: int = 100
     """Steps between checkpoints."""
     judge_every: int = 500
@@ -91,6 +94,8 @@ class Recipe:
         for name in ("save_every", "judge_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
+        if self.num_episodes is not None and self.num_episodes < 1:
+            raise ConfigurationError("num_episodes", got=self.num_episodes, allowed="1 or more, or none for all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +125,14 @@ class TrainingData:
 def load_training_data(recipe: Recipe, datasets: list[EpisodeDataset], vae: VideoVAE) -> TrainingData:
     """Return the datasets in model units, their last episodes held out.
 
+    Normalisation is fitted to the episodes that are taken, those held out among them.
+
     Raises:
         DatasetError: A dataset does not fit the robot, has no cached latents, or too few episodes.
     """
     embodiment = recipe.robot()
+    if recipe.num_episodes is not None:
+        datasets = [_Ends(dataset.root, recipe.num_episodes, recipe.num_held_out) for dataset in datasets]
     codec = fit_codec(datasets, embodiment)
     sources, held_out = [], []
     for dataset in datasets:
@@ -138,6 +147,26 @@ def load_training_data(recipe: Recipe, datasets: list[EpisodeDataset], vae: Vide
         sources.append(sequences[:cut])
         held_out.extend(sequences[cut:])
     return TrainingData(sources=sources, held_out=held_out, codec=codec)
+
+
+class _Ends(EpisodeDataset):
+    """Goes through the first and the last episodes of a dataset, under their own numbers, and leaves out the others."""
+
+    def __init__(self, root: Path, num_first: int, num_last: int):
+        super().__init__(root)
+        if num_first + num_last > self.num_episodes:
+            raise DatasetError(
+                f"episodes in {root}",
+                got=self.num_episodes,
+                allowed=f"{num_first} to train on and {num_last} to hold out, or more",
+            )
+        self._numbers = [*range(num_first), *range(self.num_episodes - num_last, self.num_episodes)]
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[Episode]:
+        return (self.episode(number) for number in self._numbers)
 
 
 def train(

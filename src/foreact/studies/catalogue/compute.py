@@ -1,0 +1,91 @@
+"""What do more training, and a larger network, still gain?"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from foreact.studies.catalogue.grid import IMAGINES, TASKS, in_simulation, recipe, trained
+from foreact.studies.cells import Cell, Study
+from foreact.studies.claims import Claim
+from foreact.training.run import Recipe
+
+OWN_STEPS = recipe(IMAGINES).optimization.num_steps
+STEPS = (OWN_STEPS, OWN_STEPS // 2, 2 * OWN_STEPS, 4 * OWN_STEPS)
+OWN, WIDE, SHORT_CHUNKS, SHORT_WINDOW = "own", "width 192", "chunks of 2", "window of 16"
+
+
+def compute() -> Study:
+    """How does success grow with compute, and what should it be spent on?
+
+    One network for all tasks, trained for half, as many, twice and four times the recipe's steps, each with a learning
+    rate that falls to its own end; and with other sizes at the recipe's steps. More training is worth it as long as a
+    doubling gains 3 points or more.
+    """
+    policies = list(_sizes())
+    cells = tuple(
+        Cell(
+            labels={"task": task, "steps": settings.optimization.num_steps, "size": size},
+            policy=trained(settings),
+            measure=in_simulation(task),
+        )
+        for size, settings in policies
+        for task in TASKS
+    )
+    doublings = [(more, more // 2) for more in sorted(STEPS)[1:]]
+    own = {"steps": OWN_STEPS, "size": OWN}
+    return Study(
+        name="compute",
+        question="How does success grow with training, and with the size of the network?",
+        cells=cells,
+        reference=own,
+        claims=(
+            *(
+                Claim(
+                    name=f"doubling from {less} to {more} steps gains more than 3 points",
+                    first={"steps": more, "size": OWN},
+                    second={"steps": less, "size": OWN},
+                    more_than=0.03,
+                )
+                for more, less in doublings
+            ),
+            *(
+                Claim(name=f"{size} is better", first={"steps": OWN_STEPS, "size": size}, second=own)
+                for size in (WIDE, SHORT_CHUNKS, SHORT_WINDOW)
+            ),
+        ),
+    )
+
+
+def _sizes() -> Iterator[tuple[str, Recipe]]:
+    own = recipe()
+    for steps in STEPS[:3]:
+        yield OWN, _for_steps(own, steps)
+    sizes, inference = own.transformer, own.inference
+    yield (
+        SHORT_CHUNKS,
+        replace(
+            own,
+            batch=replace(own.batch, max_chunk=2),
+            inference=replace(inference, latent_frames_per_chunk=2),
+        ),
+    )
+    yield (
+        SHORT_WINDOW,
+        replace(
+            own,
+            batch=replace(own.batch, window=(4, 16)),
+            inference=replace(inference, window=16),
+        ),
+    )
+    yield (
+        WIDE,
+        replace(
+            own,
+            transformer=replace(sizes, video_width=192, action_width=144, video_ffn_dim=576, action_ffn_dim=576),
+        ),
+    )
+    for steps in STEPS[3:]:
+        yield OWN, _for_steps(own, steps)
+
+
+def _for_steps(own: Recipe, steps: int) -> Recipe:
+    return replace(own, optimization=replace(own.optimization, num_steps=steps))

@@ -1,0 +1,85 @@
+"""The same jobs on a Ray cluster (`pip install "foreact[ray]"`), whose machines all see the store's folder.
+
+One core for each job; a GPU, or a share of one, where the device is cuda. Locks hold across machines as far as the
+shared file system carries them.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from foreact.errors import NotInstalledError
+from foreact.studies.jobs import Agenda, Job, News, Outcome
+from foreact.studies.runner import POLL_S, perform
+from foreact.studies.store import Store
+
+
+def run_over_ray(
+    jobs: list[Job],
+    store: Store,
+    *,
+    address: str,
+    device: str = "cpu",
+    gpus_per_job: float = 1.0,
+    budget_s: float | None = None,
+    on_news: Callable[[News], None] = lambda news: None,
+) -> Outcome:
+    """Do the jobs wherever the cluster has room, in their order; of jobs under way only begin and end are told.
+
+    Args:
+        jobs: Of `jobs_of`.
+        store: On a path that every machine has.
+        address: Of the cluster, "auto" for the one this machine belongs to, "local" for a cluster of this machine.
+        device: Where each job computes.
+        gpus_per_job: Share of a GPU that Ray keeps for each, where the device is cuda.
+        budget_s: Wall-clock seconds after which no further job is begun; None: all are.
+        on_news: Told what happens, in this process.
+
+    Raises:
+        NotInstalledError: Ray is not installed.
+    """
+    ray = _ray(address)
+    needs = {"num_cpus": 1, "num_gpus": gpus_per_job if device.startswith("cuda") else 0, "max_retries": 0}
+    begin = ray.remote(**needs)(_perform).remote
+    agenda, under_way = Agenda(jobs), {}
+    until = float("inf") if budget_s is None else time.monotonic() + budget_s
+    while True:
+        while time.monotonic() < until and len(under_way) < _room(ray) and (job := agenda.next()):
+            under_way[begin(job.work, store, device)] = job
+            on_news(News(job=job, state="begun"))
+        if not under_way and (time.monotonic() >= until or not agenda.is_waiting):
+            return Outcome(failed=agenda.failed, left=agenda.left())
+        if not under_way:
+            time.sleep(POLL_S)
+            continue
+        for finished in ray.wait(list(under_way), timeout=POLL_S)[0]:
+            news = _news(ray, finished, under_way.pop(finished))
+            agenda.hear(news)
+            on_news(news)
+
+
+def _room(ray: Any) -> int:
+    """Jobs that the cluster has cores for, as it stands: machines come and go."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+
+def _perform(work: Any, store: Store, device: str) -> tuple[str, int, str]:
+    return perform(work, store, device, lambda *_: None)
+
+
+def _news(ray: Any, finished: Any, job: Job) -> News:
+    try:
+        state, done, figures = ray.get(finished)
+    except ray.exceptions.RayError as error:
+        state, done, figures = "failed", 0, str(error).splitlines()[0]
+    return News(job=job, state=state, done=done, figures=figures)
+
+
+def _ray(address: str) -> Any:
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise NotInstalledError("studies over Ray", missing=error.name, extra="ray") from error
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=False)
+    return ray

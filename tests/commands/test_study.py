@@ -1,0 +1,134 @@
+import json
+import sys
+
+import pytest
+
+from foreact.cli import main
+from foreact.commands import study as command
+from foreact.studies.jobs import News, Outcome
+from foreact.studies.store import Store
+
+
+def run(*arguments: object) -> None:
+    main([str(argument) for argument in arguments])
+
+
+def refused(capsys, *arguments: object) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        run("study", *arguments)
+    assert stopped.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.fixture
+def told(monkeypatch) -> list[dict]:
+    """The runner is told what to do, and does none of it: the first job is done, the second fails."""
+    asked = []
+
+    def pretend(jobs, store, *, on_news, **settings) -> Outcome:
+        asked.append({"jobs": jobs, "store": store, **settings})
+        first, second, *others = jobs
+        for job in (first, second):
+            on_news(News(job=job, state="begun"))
+            on_news(News(job=job, state="working", done=1, figures="loss 1"))
+        on_news(News(job=first, state="done", done=first.work.size))
+        on_news(News(job=second, state="failed", figures="it broke"))
+        return Outcome(failed={second.key: "it broke"}, left=others)
+
+    monkeypatch.setattr(command, "run", pretend)
+    monkeypatch.setattr(command, "run_over_ray", pretend)
+    return asked
+
+
+def test_without_a_name_the_studies_are_listed(capsys) -> None:
+    run("study")
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("imagination", "denoising", "drift-and-loop"))
+
+
+def test_cells_are_listed_with_their_cost_and_nothing_is_run(capsys, tmp_path, told) -> None:
+    run("study", "imagination", "--list", "--only", "task=lift_cube", "--out", tmp_path)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "0 of 2 cells are done; about" in said and "0 of 50" in said and "reach_cube" not in said
+    assert not told and list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_is_listed_and_ends_with_status_1(capsys, tmp_path, told) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run("study", "quick", "--out", tmp_path, "--workers", 2, "--budget-hours", 1.5)
+    assert stopped.value.code == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "it broke" in said and "3 jobs were not begun. Repeat the command" in said
+    assert "imagining helps: not run yet" in said and "0 of 2 cells are done" in said
+    (asked,) = told
+    assert asked["workers"] == 2 and asked["budget_s"] == 5400 and asked["device"] == "cpu"
+    assert asked["store"] == Store(tmp_path / "store")
+    assert [job.work.kind for job in asked["jobs"]] == [
+        "demonstrations",
+        "training",
+        "evaluation",
+        "training",
+        "evaluation",
+    ]
+    report = json.loads((tmp_path / "quick" / "report.json").read_text())
+    assert report["study"] == "quick" and len(report["cells"]) == 2
+
+
+def test_only_what_is_chosen_is_run(tmp_path, told) -> None:
+    with pytest.raises(SystemExit):
+        run("study", "quick", "--out", tmp_path, "--only", "policy=reacts", "--ray", "auto")
+    (asked,) = told
+    assert [job.work.kind for job in asked["jobs"]] == ["demonstrations", "training", "evaluation"]
+    assert asked["address"] == "auto" and asked["budget_s"] is None
+
+
+def test_a_report_of_what_there_is(capsys, tmp_path, told) -> None:
+    run("study", "quick", "--report-only", "--out", tmp_path)
+    assert not told
+    folder = tmp_path / "quick"
+    assert {path.name for path in folder.iterdir()} == {"report.json", "report.md", "figure.png"}
+    assert "## Not run yet" in (folder / "report.md").read_text()
+
+
+def test_the_report_is_written_when_the_study_is_interrupted(tmp_path, monkeypatch) -> None:
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "run", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        run("study", "quick", "--out", tmp_path)
+    assert stopped.value.code == 130
+    assert (tmp_path / "quick" / "report.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["imaginations"], "unknown study"),
+        (["quick", "--only", "policy=dreams"], "imagines, reacts"),
+        (["quick", "--only", "tasks=reach_cube"], "did you mean 'task'"),
+        (["quick", "--only", "reach_cube"], "LABEL=VALUE"),
+        (["quick", "--budget-hours", "0"], "budget_hours"),
+        (["quick", "--workers", "0"], "workers"),
+        (["quick", "--device", "cuda:99"], "device"),
+    ],
+)
+def test_mistakes_are_refused(capsys, tmp_path, arguments: list[str], said: str) -> None:
+    assert said in refused(capsys, *arguments, "--out", tmp_path)
+
+
+def test_the_example_and_the_exit_without_ray(capsys, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert "pip install" in refused(capsys, "quick", "--ray", "auto", "--out", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.sim
+def test_the_quick_study_really_runs(tmp_path, capsys) -> None:
+    run("study", "quick", "--out", tmp_path, "--workers", 2)
+    assert "2 of 2 cells are done" in " ".join(capsys.readouterr().out.split())
+    report = json.loads((tmp_path / "quick" / "report.json").read_text())
+    assert [cell["num_units"] for cell in report["cells"]] == [2, 2]
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*") if path.is_file()}
+    run("study", "quick", "--out", tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*") if path.is_file()} == times
