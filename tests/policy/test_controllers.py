@@ -13,7 +13,15 @@ from foreact.control.latency import constant
 from foreact.control.worker import VirtualWorker
 from foreact.errors import ConfigurationError, InputError
 from foreact.policy.committed import Committed
-from foreact.policy.controllers import MODES, PolicyController, check_mode, control_config, proceed_together, with_room
+from foreact.policy.controllers import (
+    MODES,
+    PolicyController,
+    check_mode,
+    control_config,
+    observe_together,
+    proceed_together,
+    with_room,
+)
 from foreact.policy.policy import Policy
 from foreact.types import ActionChunk, Observation
 
@@ -262,3 +270,20 @@ def test_a_first_frame_in_the_first_chunk(tiny, mode: str) -> None:
     assert [placed.begin_tick for placed in chunks][:4] == [0, 4, 12, 20]
     assert [len(placed.chunk.actions) for placed in chunks][:3] == [4, 8, 8]
     assert len(begun) - len(chunks) == (mode == "naive"), "it must see where it begins before it goes on"
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "open_loop"])
+def test_observing_first_and_asking_later_is_the_same(tiny, mode) -> None:
+    policy = tiny.policy(**TRAINED)
+    whole, first = started(policy, tiny, mode)
+    apart = PolicyController(policy, "push", mode=mode)
+    apart.observe_first(observation(tiny))
+    nothing = Turn(images={}, executed=NOTHING, under_way=NOTHING, prefix=NOTHING)
+    np.testing.assert_array_equal(apart.proceed(nothing).actions, first.actions)
+    next_one = whole.proceed(turn(tiny, 1))
+    assert observe_together([apart], [turn(tiny, 1)]) == [next_one.disagreement]
+    assert (next_one.disagreement is None) == (mode == "open_loop")
+    if mode == "synchronous":  # open loop, having believed once, believes again when asked
+        np.testing.assert_array_equal(apart.proceed(nothing).actions, next_one.actions)
+    for one, other in zip(cached(whole), cached(apart), strict=True):
+        assert torch.equal(one, other)

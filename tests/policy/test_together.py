@@ -99,10 +99,22 @@ def test_a_session_is_in_a_batch_once(tiny) -> None:
 def test_a_session_that_would_not_fit_is_refused_and_the_others_go_on(tiny, monkeypatch) -> None:
     policy = tiny.policy()
     session, twin = grown(policy, tiny, 1), grown(policy, tiny, 1)
-    assert policy.predictor.rollout_bytes == session.rollout.cache.num_bytes
-    monkeypatch.setattr("foreact.policy.predictor.free_bytes", lambda device: policy.predictor.rollout_bytes)
+    monkeypatch.setattr("foreact.policy.predictor.free_bytes", lambda device: session.rollout.cache.num_bytes)
     with pytest.raises(CapacityError, match="end a session"):
         policy.start("one more")
     monkeypatch.undo()
     np.testing.assert_array_equal(policy.predict(session).actions, policy.predict(twin).actions)
     assert policy.start("now there is room").rollout.num_observed == 0
+
+
+@pytest.mark.parametrize("settings", [{}, dict(first_frame="chunk")], ids=["frame by itself", "in the first chunk"])
+def test_who_asks_once_needs_no_window(tiny, settings: dict) -> None:
+    """Less memory, the same answer, in one batch with a session that has a history."""
+    policy = tiny.policy(**settings)
+    whole, short = (policy.start("push", seed=5, window=window) for window in (None, 1))
+    assert short.rollout.cache.num_bytes < whole.rollout.cache.num_bytes
+    for session in (whole, short):
+        policy.observe_first(session, tiny.images(1), STATE)
+    expected = policy.predict(whole)
+    got = policy.predict_together([short, grown(policy, tiny, 2)])[0]
+    np.testing.assert_allclose(got.actions, expected.actions, atol=1e-5)

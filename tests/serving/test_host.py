@@ -50,6 +50,14 @@ def local(tiny, policy, number_of_steps: int, *, under_way: int = 0, **settings)
     return chunks
 
 
+def disagreement_of(tiny, policy, message: Step) -> float | None:
+    controller = PolicyController(policy, "push it", mode="synchronous")
+    controller.begin(Observation(images=begin(tiny, "").images, state=STATE, time_s=0.0))
+    return controller.proceed(
+        Turn(images=message.images, executed=message.executed, under_way=NONE, prefix=NONE)
+    ).disagreement
+
+
 def refused(client, message) -> RefusalError:
     with pytest.raises(RefusalError) as raised:
         client.ask(message)
@@ -116,10 +124,12 @@ def test_observing_and_asking_apart_is_a_turn_in_two_messages(tiny, house, one_t
         first = begin(tiny, name)
         images = {camera: image[None] for camera, image in first.images.items()}
         seen = Observe(session=name, sequence=1, sent_s=0.0, images=images, executed=NONE, state=STATE)
-        assert client.ask(seen).server_timing["total_ms"] > 0
+        assert client.ask(seen).disagreement is None
         got = [client.ask(Predict(session=name, sequence=2, sent_s=0.0)).actions]
         later = step(tiny, name, 2)
-        client.ask(replace(seen, sequence=3, images=later.images, executed=later.executed, state=None))
+        told = client.ask(replace(seen, sequence=3, images=later.images, executed=later.executed, state=None))
+        assert told.server_timing["total_ms"] > 0
+        assert told.disagreement == pytest.approx(disagreement_of(tiny, policy, later), abs=1e-5)
         got.append(client.ask(Predict(session=name, sequence=4, sent_s=0.0)).actions)
         for one, other in zip(got, local(tiny, policy, 1, mode="synchronous"), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)

@@ -1,7 +1,8 @@
-"""The two walks of docs/walks.md, really walked: every stop is a file that exists, and is called in the order told."""
+"""The walks of docs/walks.md, really walked: every stop is a file that exists, and is called in the order told."""
 
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 import foreact
 from foreact.codecs.text import HashedWordEncoder
+from foreact.control.client import Client
 from foreact.control.clock import VirtualClock
 from foreact.control.drive import drive
 from foreact.control.latency import constant
@@ -18,6 +20,8 @@ from foreact.data.batch import SequenceSampler
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import fit_codec, load_sequences
 from foreact.policy.controllers import PolicyController, control_config
+from foreact.serving.background import serving
+from foreact.serving.config import ServerConfig
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.step import BatchConfig, Learner
 from foreact.types import Observation
@@ -38,7 +42,7 @@ def written_walks() -> list[list[str]]:
 
 
 def calls_of(walk: Callable[[], object]) -> list[str]:
-    """The package's files in which functions were called, in order, neighbours merged."""
+    """The package's files in which functions were called, in order, neighbours merged; new threads' too."""
     calls: list[str] = []
 
     def note(frame, event, _) -> None:
@@ -50,11 +54,13 @@ def calls_of(walk: Callable[[], object]) -> list[str]:
             if not calls or calls[-1] != name:
                 calls.append(name)
 
+    threading.setprofile(note)
     sys.setprofile(note)
     try:
         walk()
     finally:
         sys.setprofile(None)
+        threading.setprofile(None)
     return calls
 
 
@@ -67,9 +73,9 @@ def assert_walked(stops: list[str], calls: list[str]) -> None:
         place = calls.index(stop, place) + 1
 
 
-def test_two_walks_of_files_that_exist() -> None:
+def test_walks_of_files_that_exist() -> None:
     walks = written_walks()
-    assert len(walks) == 2
+    assert len(walks) == 3
     for stops in walks:
         assert len(stops) >= 5 and len(set(stops)) == len(stops)
         assert [stop for stop in stops if not (PACKAGE / stop).is_file()] == []
@@ -105,6 +111,26 @@ def test_from_a_camera_frame_to_an_action(tiny) -> None:
     stops = written_walks()[0]
     assert calls[0] == stops[0]
     assert_walked(stops, calls)
+
+
+def test_over_a_wire(tiny) -> None:
+    policy, robot = tiny.policy(video_steps=1, action_steps=1), Standing(tiny.images(1))
+    clock = VirtualClock()
+
+    def walk() -> None:
+        config = ServerConfig(port=0)
+        with serving(policy, config) as server, Client(server.address, "push it", mode="synchronous") as client:
+            drive(
+                robot,
+                client,
+                client.facts.control_config(),
+                clock=clock,
+                worker=VirtualWorker(clock, constant(0.0)),
+            )
+
+    calls = calls_of(walk)
+    calls = calls[calls.index("control/dialogue.py") :]
+    assert_walked(written_walks()[2], calls)
 
 
 def test_from_an_episode_to_a_loss(tiny, tmp_path) -> None:

@@ -4,22 +4,16 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from foreact.commands.progress import console, use_device
 from foreact.errors import ConfigurationError
-from foreact.policy.checkpoint import load
-from foreact.policy.controllers import PolicyController, with_room
 from foreact.policy.policy import Policy
-from foreact.policy.schedules import apply_schedule, get_schedule
-from foreact.serving.computing import Question, compute
+from foreact.serving.admission import read_token
 from foreact.serving.config import Batching, Limits, ServerConfig
 from foreact.serving.logs import ServerLog
+from foreact.serving.preparation import prepare
 from foreact.serving.server import PolicyServer
-from foreact.types import Observation
 
 
 def serve(
@@ -41,34 +35,19 @@ def serve(
     config = ServerConfig(
         host=host,
         port=port,
-        token=None if token_file is None else _read_token(token_file),
+        token=None if token_file is None else read_token(token_file),
         certificate=certificate,
         key=key,
         name=policy_name,
         limits=Limits(sessions=max_sessions, idle_s=idle_s),
         batching=Batching(most=max_batch),
     )
-    if schedule is not None:
-        get_schedule(schedule)  # an unknown one is told before anything large is loaded
-    policy = with_room(apply_schedule(load(policy_name, device=use_device(device, threads)), schedule))
-    server = PolicyServer(policy, config)
     log = _open_log(log_file)
-    _warm_up(policy)
     try:
-        asyncio.run(_serve(server, policy, config))
+        policy = prepare(policy_name, schedule=schedule, device=use_device(device, threads))
+        asyncio.run(_serve(PolicyServer(policy, config), policy, config))
     finally:
         log.close()
-
-
-def _warm_up(policy: Policy) -> None:
-    """Compute a chunk for nobody: the first is slower than the rest, and no robot is to wait for that."""
-    layout = policy.embodiment.layout
-    sizes = zip(layout.cameras, layout.picture_sizes, strict=True)
-    images = {camera: np.zeros((*size, 3), np.uint8) for camera, size in sizes}
-    state = np.zeros(policy.embodiment.num_state_entries, np.float32)
-    make = partial(PolicyController, policy, "", mode="synchronous")
-    # A robot for which zeros are no state is refused, as any client's would be; then its first one warms up.
-    compute([Question(controller=make, given=Observation(images=images, state=state, time_s=0.0))])
 
 
 async def _serve(server: PolicyServer, policy: Policy, config: ServerConfig) -> None:
@@ -105,13 +84,6 @@ def _tell(server: PolicyServer, policy: Policy, config: ServerConfig) -> None:
     if not config.is_private and not secure:
         lines.append("[yellow]Nothing is encrypted: the network can read the token.[/] Add --cert and --key.")
     console.print("\n".join(lines), soft_wrap=True)
-
-
-def _read_token(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"token file {path}", got=error, allowed="a readable text file") from error
 
 
 def _open_log(path: Path | None) -> ServerLog:

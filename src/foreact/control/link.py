@@ -1,5 +1,6 @@
 """One connection to a policy server at a time, with a limit on how long anything may take."""
 
+import secrets
 import socket
 import ssl
 from collections.abc import Iterator
@@ -67,7 +68,9 @@ class Link:
             ConfigurationError: The certificate cannot be read, or the address is not encrypted beside one.
         """
         self.address = address if "://" in address else f"ws://{address}"
-        self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        self._headers = {"X-Session-Id": secrets.token_hex(8)}  # who shares robots out leads them back where they were
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._ssl, self._patience = self._context(certificate), patience
         self._connection: ClientConnection | None = None
         self._most_bytes = float("inf")

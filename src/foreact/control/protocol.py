@@ -168,6 +168,8 @@ class Observed:
 
     session: str
     sequence: int
+    disagreement: float | None
+    """Distance of what had been imagined of these frames from what was seen; None: nothing had been."""
     server_timing: Milliseconds
 
 

@@ -46,6 +46,7 @@ class PolicyController:
         mode: ControlMode = "grounded",
         seed: int = 0,
         threshold: float | None = None,
+        window: int | None = None,
         on_observed: Callable[[Tensor], None] | None = None,
     ):
         """Start a session.
@@ -57,6 +58,7 @@ class PolicyController:
             seed: Of the policy's noise.
             threshold: Disagreement above which nothing is planned on actions under way; None: as the policy was
                 calibrated, or never if it was not.
+            window: Latent frames of history kept; None: as the policy is configured.
             on_observed: Told the latents of what was seen, [channels, frames, height, width], as they are appended.
 
         Raises:
@@ -65,7 +67,7 @@ class PolicyController:
         check_mode(policy, mode)
         self.mode: ControlMode = mode
         self.policy = policy if self.waits else with_room(policy)
-        self.session = self.policy.start(instruction, seed=seed)
+        self.session = self.policy.start(instruction, seed=seed, window=window)
         self.threshold = policy.config.disagreement_threshold if threshold is None else threshold
         self._imagined = ImaginedFrames()
         self._on_observed = on_observed or (lambda latents: None)
@@ -82,10 +84,14 @@ class PolicyController:
 
     def begin(self, observation: Observation) -> ActionChunk:
         """Return the first chunk, from the first pictures."""
+        self.observe_first(observation)
+        return self._note_predicted(self.policy.predict(self.session), None)
+
+    def observe_first(self, observation: Observation) -> None:
+        """Take in the first pictures alone; `proceed`, with nothing executed, returns the first chunk then."""
         images = {camera: image[None] for camera, image in observation.images.items()}
         self.policy.observe_first(self.session, images, observation.state)
         self._note_observed()
-        return self._note_predicted(self.policy.predict(self.session), None)
 
     def proceed(self, turn: Turn) -> ActionChunk:
         """Return the next chunk, or one without actions: to be asked again when everything was seen."""
@@ -146,29 +152,46 @@ def proceed_together(controllers: Sequence[PolicyController], turns: Sequence[Tu
     Raises:
         InputError: A turn that cannot be; those of the others may have been taken in.
     """
-    policy = controllers[0].policy
-    distances: list[list[float]] = [[] for _ in controllers]
-    pieces = [controller._pieces(turn) for controller, turn in zip(controllers, turns, strict=True)]
-    for controller in controllers:
-        if controller.mode == "open_loop":
-            policy.believe(controller.session)
-    while seen := {number: piece for number, each in enumerate(pieces) if (piece := next(each, None)) is not None}:
-        sessions = [controllers[number].session for number in seen]
-        policy.observe_together(sessions, *zip(*seen.values(), strict=True))
-        for number in seen:
-            distances[number] += controllers[number]._note_observed()
-    found = [float(np.mean(each)) if each else None for each in distances]
+    found = observe_together(controllers, turns)
     chunks = [
         ActionChunk(actions=turn.executed[:0], disagreement=away) for turn, away in zip(turns, found, strict=True)
     ]
     planned = [number for number, each in enumerate(controllers) if not each._must_see(turns[number], found[number])]
     if planned:
         committed = [controllers[number]._committed(turns[number]) for number in planned]
+        policy = controllers[0].policy
         made = policy.predict_together([controllers[number].session for number in planned], committed)
         for number, chunk in zip(planned, made, strict=True):
             noted = controllers[number]._note_predicted(chunk, turns[number])
             chunks[number] = replace(noted, disagreement=found[number])
     return chunks
+
+
+def observe_together(controllers: Sequence[PolicyController], turns: Sequence[Turn]) -> list[float | None]:
+    """Let C of several robots grow by what they really saw and did; return how far that is from what was imagined.
+
+    Args:
+        controllers: All different, of one policy.
+        turns: One for each; what is under way has no part in it.
+
+    Returns:
+        The disagreement of each: a mean over latent frames (`frame_distances`); None if nothing had been imagined.
+
+    Raises:
+        InputError: A turn that cannot be; those of the others may have been taken in.
+    """
+    policy = controllers[0].policy
+    distances: list[list[float]] = [[] for _ in controllers]
+    pieces = [controller._pieces(turn) for controller, turn in zip(controllers, turns, strict=True)]
+    for controller in controllers:
+        if controller.mode == "open_loop" and controller.session.prediction is not None:
+            policy.believe(controller.session)
+    while seen := {number: piece for number, each in enumerate(pieces) if (piece := next(each, None)) is not None}:
+        sessions = [controllers[number].session for number in seen]
+        policy.observe_together(sessions, *zip(*seen.values(), strict=True))
+        for number in seen:
+            distances[number] += controllers[number]._note_observed()
+    return [float(np.mean(each)) if each else None for each in distances]
 
 
 def check_mode(policy: Policy, mode: str) -> None:

@@ -90,15 +90,19 @@ class Policy:
         """Return a short name of the network's weights."""
         return digest_weights(self.networks.model).hexdigest()
 
-    def start(self, instruction: str, *, seed: int = 0) -> Session:
+    def start(self, instruction: str, *, seed: int = 0, window: int | None = None) -> Session:
         """Return a session that has seen nothing yet.
 
         Args:
             instruction: What to do, in words.
             seed: Of all the noise its predictions start from.
+            window: Latent frames of history kept, which take memory from the start; None: as the policy is configured.
+
+        Raises:
+            CapacityError: There is no memory left for it; the sessions there are go on.
         """
         encode = self.networks.text_encoder.encode
-        rollout = self.predictor.start(encode([instruction]), encode([""]), seed=seed)
+        rollout = self.predictor.start(encode([instruction]), encode([""]), seed=seed, window=window)
         if self.predictor.device.type == "cuda":
             rollout.trace = Trace(torch.cuda.synchronize)
         streams = {camera: self.networks.vae.start_stream() for camera in self.embodiment.cameras}

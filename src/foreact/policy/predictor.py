@@ -14,7 +14,7 @@ held at its observed value at flow time 1 while the rest is imagined.
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
@@ -245,41 +245,40 @@ class Predictor:
     def _dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
 
-    @property
-    def rollout_bytes(self) -> int:
-        """Bytes of one rollout's cache, allocated when it starts; it never grows."""
-        return cache_numbers(self.model.config, self.config) * self._dtype.itemsize
-
-    def _check_capacity(self) -> None:
-        free = free_bytes(str(self.device))
-        if self.rollout_bytes > free * MOST_OF_FREE:
+    def _check_capacity(self, config: InferenceConfig) -> None:
+        free, needed = free_bytes(str(self.device)), cache_numbers(self.model.config, config) * self._dtype.itemsize
+        if needed > free * MOST_OF_FREE:
             raise CapacityError(
                 f"memory for one more session on {self.device}",
                 got=f"{free / 1e6:.0f} MB free",
-                allowed=f"{self.rollout_bytes / MOST_OF_FREE / 1e6:.0f} MB or more",
+                allowed=f"{needed / MOST_OF_FREE / 1e6:.0f} MB or more",
                 cure="end a session, or load the policy with a shorter window or without guidance",
             )
 
     @torch.no_grad()
-    def start(self, instruction: TextEmbedding, empty: TextEmbedding, *, seed: int) -> Rollout:
+    def start(
+        self, instruction: TextEmbedding, empty: TextEmbedding, *, seed: int, window: int | None = None
+    ) -> Rollout:
         """Return a rollout that has seen nothing yet.
 
         Args:
             instruction: One embedded instruction.
             empty: The empty instruction, for guidance.
             seed: Of all its noise.
+            window: Latent frames of history kept; None: as configured.
 
         Raises:
             CapacityError: There is no memory left for its cache; the rollouts there are go on.
         """
         sizes, rows = self.model.config, self.config.rows
-        self._check_capacity()
+        config = self.config if window is None else replace(self.config, window=window)
+        self._check_capacity(config)
         cache = KVCache(
             num_layers=sizes.num_layers,
             batch=rows,
             num_heads=sizes.num_heads,
             head_dim=sizes.head_dim,
-            window=self.config.window,
+            window=config.window,
             video_tokens=sizes.video_tokens,
             action_tokens=sizes.actions_per_latent_frame,
             scratch_frames=self.config.scratch_frames,

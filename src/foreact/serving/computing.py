@@ -10,6 +10,7 @@ from foreact.control.controller import Turn
 from foreact.control.protocol import RefusalError
 from foreact.errors import CapacityError, ForeactError, InputError
 from foreact.policy.controllers import PolicyController, proceed_together
+from foreact.policy.policy import Policy
 from foreact.types import ActionChunk, Observation
 
 _SHORT_OF_MEMORY = (CapacityError, MemoryError, torch.OutOfMemoryError)
@@ -44,14 +45,13 @@ class _Attempt:
             per_frame = self.controller.policy.embodiment.timing.actions_per_latent_frame
             self._num_expected = self._num_before + len(self.turn.executed) // per_frame
         else:
-            self.turn, self.first = _nothing(self.controller), question.given
+            self.turn, self.first = nothing_happened(self.controller.policy), question.given
             self._num_expected = self._num_before + 1
 
     def observe_first(self) -> None:
         """Take in the first observation, if this is one; then only a prediction is left to do."""
         if self.first is not None:
-            images = {camera: image[None] for camera, image in self.first.images.items()}
-            self.controller.policy.observe_first(self.controller.session, images, self.first.state)
+            self.controller.observe_first(self.first)
 
     def again(self) -> ActionChunk:
         """Compute alone what failed in a batch: all of it if nothing had been taken in, else what is left."""
@@ -96,9 +96,6 @@ def compute(questions: Sequence[Question]) -> list[ActionChunk | Exception]:
             answers[place] = refusal(error) or BrokenSessionError(str(error))
             continue
         try:
-            if attempt.first is not None and attempt.controller.mode == "open_loop":
-                answers[place] = attempt.controller.begin(attempt.first)
-                continue
             attempt.observe_first()
             attempts[place] = attempt
         except Exception as error:
@@ -136,7 +133,7 @@ def refusal(error: Exception) -> RefusalError | None:
     return RefusalError("bad_message", str(error)) if isinstance(error, ForeactError) else None
 
 
-def _nothing(controller: PolicyController) -> Turn:
-    """A turn in which nothing has happened: all that is left to do is to predict."""
-    none = np.zeros((0, controller.policy.embodiment.num_dofs), np.float32)
+def nothing_happened(policy: Policy) -> Turn:
+    """Return a turn in which nothing was seen or done: all that is left to do is to predict."""
+    none = np.zeros((0, policy.embodiment.num_dofs), np.float32)
     return Turn(images={}, executed=none, under_way=none, prefix=none)

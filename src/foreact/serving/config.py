@@ -1,11 +1,11 @@
 """How a policy is served: where, to whom, and how much of everything."""
 
-import ipaddress
 from dataclasses import dataclass, field, fields
 from math import isfinite
 from pathlib import Path
 
 from foreact.errors import ConfigurationError
+from foreact.serving.admission import is_this_machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,4 @@ class ServerConfig:
     @property
     def is_private(self) -> bool:
         """Whether only this machine can connect."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_this_machine(self.host)

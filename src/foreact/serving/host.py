@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from foreact.control.controller import Turn
 from foreact.control.packing import unpack
 from foreact.control.protocol import (
     VERSION,
@@ -28,9 +27,9 @@ from foreact.control.protocol import (
     read_request,
 )
 from foreact.errors import InputError
-from foreact.policy.controllers import PolicyController, check_mode, with_room
+from foreact.policy.controllers import PolicyController, check_mode, observe_together, with_room
 from foreact.policy.policy import Policy
-from foreact.serving.computing import BrokenSessionError, Question, refusal
+from foreact.serving.computing import BrokenSessionError, Question, nothing_happened, refusal
 from foreact.serving.config import ServerConfig
 from foreact.serving.engine import Computed, Engine
 from foreact.serving.facts import describe_policy
@@ -40,6 +39,7 @@ from foreact.serving.metrics import Metrics
 from foreact.serving.openpi import read_observation, write_refusal, write_reply
 from foreact.serving.sessions import Connection, ServedSession, Sessions
 
+_TIDY_S = 0.5
 _MOST_TOLD = 1000
 """Characters of a refusal's message."""
 
@@ -58,7 +58,6 @@ class Host:
         self.draining = False
         """Whether nothing new is begun: the server is about to end."""
         self._intake = Intake(self._policy, config.limits)
-        self._nothing = np.zeros((0, policy.embodiment.num_dofs), np.float32)
         self._engine = Engine(
             config.batching, self.metrics, most_waiting=config.limits.queue, num_clients=lambda: self.num_connections
         )
@@ -82,6 +81,12 @@ class Host:
         for session in self.sessions.remove_idle():
             logger.info("session ended: idle", extra={"session": session.name})
         self.metrics.sessions.set(len(self.sessions))
+
+    async def keep_tidy(self) -> None:
+        """End sessions whose time ran out, until cancelled."""
+        while True:
+            await asyncio.sleep(_TIDY_S)
+            self.tidy()
 
     async def answer(self, connection: Connection, data: bytes | str) -> bytes | str:
         """Return what a message is answered with; a text only for openpi's clients, when they are refused."""
@@ -113,7 +118,8 @@ class Host:
 
     async def _infer(self, connection: Connection, plain: Mapping[Any, Any], arrival_s: float) -> bytes:
         observation, prompt, seed = read_observation(plain, self._intake)
-        make = partial(PolicyController, self._policy, prompt, mode="synchronous", seed=seed)
+        # One who asks once has a history of one latent frame: memory for a whole window would be held for nothing.
+        make = partial(PolicyController, self._policy, prompt, mode="synchronous", seed=seed, window=1)
         computed: Computed = await self._wait(lambda: self._engine.ask(Question(controller=make, given=observation)))
         previous_ms, connection.previous_total_ms = connection.previous_total_ms, (monotonic() - arrival_s) * 1e3
         return write_reply(_checked(computed), previous_ms)
@@ -201,8 +207,7 @@ class Host:
         if isinstance(message, Begin):
             given = self._intake.observation(message)
         elif isinstance(message, Predict):
-            none = self._nothing
-            given = Turn(images={}, executed=none, under_way=none, prefix=none)
+            given = nothing_happened(self._policy)
         else:
             assert isinstance(message, Step)
             given = self._intake.turn(message, session.controller)
@@ -210,20 +215,21 @@ class Host:
         question = Question(controller=session.controller, given=given)
         return partial(self._ask, session, message.sequence, question, moves_s)
 
-    def _observation(self, session: ServedSession, message: Observe) -> Callable[[], None]:
-        policy, policy_session = self._policy, session.controller.session
+    def _observation(self, session: ServedSession, message: Observe) -> Callable[[], float | None]:
+        """Return what takes the message in, and tells how far it is from what was imagined."""
+        controller = session.controller
         if session.begun:
-            images, executed = self._intake.passed(message)
-            return lambda: policy.observe(policy_session, images, executed)
-        seen = self._intake.first(message)
-        clips = {camera: image[None] for camera, image in seen.images.items()}
-        return lambda: policy.observe_first(policy_session, clips, seen.state)
+            turn = self._intake.passed(message)
+            return lambda: observe_together([controller], [turn])[0]
+        return partial(controller.observe_first, self._intake.first(message))
 
-    async def _observe(self, session: ServedSession, number: int, work: Callable[[], None]) -> bytes:
+    async def _observe(self, session: ServedSession, number: int, work: Callable[[], float | None]) -> bytes:
         asked_s = monotonic()
-        await self._wait(lambda: self._engine.call(work))
+        away = await self._wait(lambda: self._engine.call(work))
+        if away is not None:
+            self.metrics.disagreement.observe(away)
         timing = {"total_ms": (monotonic() - asked_s) * 1e3}
-        return encode(Observed(session=session.name, sequence=number, server_timing=timing))
+        return encode(Observed(session=session.name, sequence=number, disagreement=away, server_timing=timing))
 
     async def _ask(self, session: ServedSession, number: int, question: Question, moves_s: float) -> bytes:
         computed: Computed = await self._wait(lambda: self._engine.ask(question, moves_s=moves_s))

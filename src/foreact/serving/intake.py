@@ -61,8 +61,8 @@ class Intake:
         executed, images = self._passed(message.executed, message.images)
         return Turn(images=images, executed=executed, under_way=ahead, prefix=prefix)
 
-    def passed(self, message: Observe) -> tuple[Mapping[str, np.ndarray], np.ndarray]:
-        """Return what was seen and done, at most a chunk of it.
+    def passed(self, message: Observe) -> Turn:
+        """Return what was seen and done, at most a chunk of it, as a turn after which nothing is under way.
 
         Raises:
             RefusalError: bad_observation or too_large.
@@ -71,7 +71,7 @@ class Intake:
             allowed = f"1 to {self._per_chunk} actions, and no state"
             self._refuse("observation after the first", f"{len(message.executed)} actions", allowed)
         executed, images = self._passed(message.executed, message.images)
-        return images, executed
+        return Turn(images=images, executed=executed, under_way=executed[:0], prefix=executed[:0])
 
     def pictures(self, images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return one picture of each of the policy's cameras, uint8 [height, width, 3].

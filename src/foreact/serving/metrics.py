@@ -1,8 +1,10 @@
 """What the server counts, as Prometheus reads it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 _SECONDS = (0.001, 0.003, 0.01, 0.03, 0.06, 0.1, 0.16, 0.25, 0.4, 0.64, 1.0, 1.6, 2.5, 5.0, 10.0)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -43,3 +45,24 @@ class Metrics:
     def text(self) -> bytes:
         """Return all of them in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+def merge(texts: Mapping[str, bytes]) -> bytes:
+    """Return several servers' metrics as one text, every value under its server's name: the label `replica`."""
+    merged: dict[str, Metric] = {}
+    for replica, text in texts.items():
+        for family in text_string_to_metric_families(text.decode()):
+            metric = merged.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            for sample in family.samples:
+                metric.add_sample(sample.name, {**sample.labels, "replica": replica}, sample.value)
+    return generate_latest(_Told(merged.values()))  # type: ignore[arg-type]
+
+
+class _Told(Collector):
+    """Metrics as they were read."""
+
+    def __init__(self, metrics: Iterable[Metric]):
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics

@@ -1,9 +1,8 @@
 """The sockets: who may connect, how much may come and how fast, and how it all ends."""
 
 import asyncio
-import hmac
 import ssl
-from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -12,17 +11,17 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from foreact.control.protocol import RefusalError, encode
+from foreact.control.protocol import RefusalError
 from foreact.errors import ConfigurationError
 from foreact.policy.policy import Policy
-from foreact.serving.buckets import ConnectionPace
+from foreact.serving.admission import knows_token
 from foreact.serving.config import ServerConfig
+from foreact.serving.conversation import converse
 from foreact.serving.host import Host
 from foreact.serving.logs import logger, socket_logger
 from foreact.serving.sessions import Connection
 
 _TOO_BIG, _GOING_AWAY = 1009, 1001
-_TIDY_S = 0.5
 _POLL_S = 0.01
 _UNREAD_MESSAGES = 2
 """Of one connection, kept until they are read; more stay where they come from."""
@@ -84,7 +83,7 @@ class PolicyServer:
             raise ConfigurationError(
                 "address to listen on", got=where, allowed="a free port", cure=str(error)
             ) from error
-        self._tidying = asyncio.create_task(self._tidy())
+        self._tidying = asyncio.create_task(self.host.keep_tidy())
         logger.info("listening", extra={"address": self.address, "policy": self.host.facts.digest})
 
     async def close(self) -> None:
@@ -101,18 +100,11 @@ class PolicyServer:
         logger.info("closed")
 
     async def _converse(self, socket: ServerConnection) -> None:
-        address = str(socket.remote_address)
-        connection, pace = self.host.join(address), ConnectionPace(self._config.limits)
+        connection = self.host.join(str(socket.remote_address))
         self._connections.add(connection)
         try:
-            await self._send(socket, encode(self.host.facts))
-            async for data in socket:
-                connection.answering = True
-                pause_s = pace.take(len(data))
-                await self._send(socket, await self.host.answer(connection, data))
-                connection.answering = False
-                if pause_s:
-                    await asyncio.sleep(pause_s)
+            messages, send = aiter(socket), partial(self._send, socket)
+            await converse(self.host, connection, self._config.limits, messages, send)
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == _TOO_BIG:
                 most = f"up to {self._config.limits.message_bytes} bytes"
@@ -137,7 +129,7 @@ class PolicyServer:
             draining = self.host.draining
             status = HTTPStatus.SERVICE_UNAVAILABLE if draining else HTTPStatus.OK
             return socket.respond(status, "shutting down\n" if draining else "OK\n")
-        if not self._knows_token(request):
+        if not knows_token(self._config.token, request.headers.get_all("Authorization")):
             self.host.count_refusal(Connection(str(socket.remote_address)), RefusalError("unauthorized", "token"))
             return socket.respond(HTTPStatus.UNAUTHORIZED, "Authorization: Bearer TOKEN is needed.\n")
         if path == "/metrics":
@@ -150,20 +142,6 @@ class PolicyServer:
         if self.host.num_connections >= self._config.limits.connections:
             return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         return None
-
-    def _knows_token(self, request: Request) -> bool:
-        if self._config.token is None:
-            return True
-        given = request.headers.get_all("Authorization")
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        right = hmac.compare_digest(token.strip().encode(), self._config.token.encode())
-        return right and scheme.lower() in ("bearer", "api-key")
-
-    async def _tidy(self) -> None:
-        with suppress(asyncio.CancelledError):
-            while True:
-                await asyncio.sleep(_TIDY_S)
-                self.host.tidy()
 
 
 def _context(config: ServerConfig) -> ssl.SSLContext | None:
