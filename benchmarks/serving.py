@@ -19,7 +19,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -129,11 +129,21 @@ async def robot(address: str, number: int, load: Load, warm: asyncio.Barrier, se
 
 
 @contextmanager
-def server(policy: str, schedule: str | None, batch: int, most: int, threads: int) -> Iterator[tuple[str, int]]:
+def server(
+    policy: str,
+    schedule: str | None,
+    batch: int,
+    most: int,
+    threads: int,
+    *,
+    port: int = 0,
+    log: str = os.devnull,
+    options: Sequence[str] = (),
+) -> Iterator[tuple[str, int]]:
     """A server process: its address and its number."""
-    command = [sys.executable, "-m", "foreact.cli", "serve", "--policy", policy, "--port", "0"]
-    command += ["--threads", str(threads), "--max-batch", str(batch), "--max-sessions", str(most)]
-    command += ["--log-file", os.devnull] + ([] if schedule is None else ["--schedule", schedule])
+    command = [sys.executable, "-m", "foreact", "serve", "--policy", policy, "--port", str(port), "--log-file", log]
+    command += ["--threads", str(threads), "--max-batch", str(batch), "--max-sessions", str(most), *options]
+    command += [] if schedule is None else ["--schedule", schedule]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     try:
