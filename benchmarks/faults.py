@@ -35,7 +35,7 @@ from foreact.control.drive import drive
 from foreact.control.worker import ThreadWorker
 from foreact.files import write_whole
 from foreact.types import Observation
-from serving import FakeRobot, server
+from serving import FakeRobot, server, unsurprised
 
 MOST_RESUME_S = 2.0
 KILL_AFTER_S, AWAY_S, GO_ON_S = 6.0, 3.0, 8.0
@@ -248,9 +248,10 @@ def main() -> None:
         # The log goes to a disk that is full: that must not matter either.
         options = ["--token-file", str(token_file)]
         log = "/dev/full" if Path("/dev/full").exists() else os.devnull
-        with server(given.policy, None, 16, 64, given.threads, options=options, log=log) as (address, _):
-            rows = asyncio.run(beside(address, given))
-        restart = None if given.no_restart else killed_and_restarted(given, token_file)
+        with unsurprised(given.policy) as given.policy:
+            with server(given.policy, None, 16, 64, given.threads, options=options, log=log) as (address, _):
+                rows = asyncio.run(beside(address, given))
+            restart = None if given.no_restart else killed_and_restarted(given, token_file)
     if restart is not None:
         print(json.dumps(restart, indent=1))
     found = failures(rows, restart)

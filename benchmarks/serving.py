@@ -1,7 +1,8 @@
 """The policy server under load: chunks a second, latencies and late chunks for 1 to 64 robots, batched and one by one.
 
 The server is a process of its own (`foreact serve`), the robots are coroutines of this one. They have no physics: each
-shows noise, says that it executed a chunk's worth of actions and that half a chunk is under way. Every setting is
+shows noise, says that it executed a chunk's worth of actions and that half a chunk is under way. The policy's threshold
+of disagreement is taken out, or noise would be a surprise, and answered by "see first". Every setting is
 run at two paces. `robot`: each asks once per chunk's duration, as a robot of that rate does; a chunk is late if it took
 longer than what was under way. `full`: each asks again at once, which is what the server can do at most. The first
 answers, until every robot has had two, do not count. With --seconds 3600 it is the hour's endurance test: memory is
@@ -23,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import psutil
@@ -122,10 +124,22 @@ async def robot(address: str, number: int, load: Load, warm: asyncio.Barrier, se
             answer = await ask(fake.step(session, sequence, under_way))
             latency_s = time.monotonic() - asked_s
             assert answer.sequence == sequence and np.isfinite(answer.actions).all()
+            assert len(answer.actions) == fake.num_actions
             load.latencies_s.append(latency_s)
             load.batches.append(answer.server_timing["batch_size"])
             load.late_share += latency_s > fake.slack_s
             due_s = max(due_s + fake.period_s, time.monotonic()) if load.pace == "robot" else time.monotonic()
+
+
+@contextmanager
+def unsurprised(policy: str) -> Iterator[str]:
+    """The policy without its threshold of disagreement, in a folder of its own."""
+    import foreact  # reaches torch, which the processes of robots can do without
+    from foreact.policy.checkpoint import save_policy, with_settings
+
+    with TemporaryDirectory() as folder:
+        save_policy(with_settings(foreact.load(policy), disagreement_threshold=None), Path(folder), provenance={})
+        yield folder
 
 
 @contextmanager
@@ -190,9 +204,12 @@ def main() -> None:
     arguments = parser.parse_args()
     done: list[Load] = []
     print("robots  batch  pace   chunks/s  p50 ms  p95 ms  p99 ms   late  together  memory MB")
+    most = max(arguments.robots)
     for batch in arguments.batch:
-        most = max(arguments.robots)
-        with server(arguments.policy, arguments.schedule, batch, most, arguments.threads) as (address, pid):
+        with (
+            unsurprised(arguments.policy) as policy,
+            server(policy, arguments.schedule, batch, most, arguments.threads) as (address, pid),
+        ):
             for robots in arguments.robots:
                 for pace in arguments.pace:
                     setting = Load(robots=robots, batch=batch, pace=pace)
