@@ -6,7 +6,7 @@ under way. Then the server is killed under robots that are driven by the machine
 1 if a robot got a late chunk or an error during a fault and not when it was quiet, if a client needed more than 2 s
 after the server was back, or if a robot executed something else than what was decided, each action once.
 
-    python benchmarks/faults.py [--robots 4] [--seconds 10] [--out benchmarks/results]
+    python benchmarks/faults.py [--robots 2] [--seconds 10] [--out benchmarks/results]
 """
 
 import argparse
@@ -184,7 +184,7 @@ def killed_and_restarted(given: argparse.Namespace, token_file: Path) -> dict:
     stop = threading.Event()
     options = ["--token-file", str(token_file)]
     with free_port() as port:
-        with server(given.policy, None, 16, 64, given.threads, port=port, options=options) as (address, pid):
+        with server(given.policy, given.schedule, 16, 64, given.threads, port=port, options=options) as (address, pid):
             robots = [
                 threading.Thread(target=driven, args=(address, number, stop, kept)) for number in range(given.robots)
             ]
@@ -194,7 +194,7 @@ def killed_and_restarted(given: argparse.Namespace, token_file: Path) -> dict:
             os.kill(pid, 9)
             killed_s = time.monotonic()
             time.sleep(AWAY_S)
-        with server(given.policy, None, 16, 64, given.threads, port=port, options=options):
+        with server(given.policy, given.schedule, 16, 64, given.threads, port=port, options=options):
             back_s = time.monotonic()
             time.sleep(GO_ON_S)
             stop.set()
@@ -234,9 +234,12 @@ def failures(rows: list[dict], restart: dict | None) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", default="tiny")
-    parser.add_argument("--robots", type=int, default=4, help="healthy ones")
+    parser.add_argument("--robots", type=int, default=2, help="healthy ones; as many as the machine serves in time")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each fault, and of the quiet before it")
     parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS))
+    parser.add_argument(
+        "--schedule", default="turbo", help="a quick one leaves the robots some slack on a slow machine"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of the server")
     parser.add_argument("--no-restart", action="store_true", help="do not kill the server at the end")
     parser.add_argument("--out", type=Path, default=None)
@@ -249,7 +252,7 @@ def main() -> None:
         options = ["--token-file", str(token_file)]
         log = "/dev/full" if Path("/dev/full").exists() else os.devnull
         with unsurprised(given.policy) as given.policy:
-            with server(given.policy, None, 16, 64, given.threads, options=options, log=log) as (address, _):
+            with server(given.policy, given.schedule, 16, 64, given.threads, options=options, log=log) as (address, _):
                 rows = asyncio.run(beside(address, given))
             restart = None if given.no_restart else killed_and_restarted(given, token_file)
     if restart is not None:
@@ -263,6 +266,7 @@ def main() -> None:
             "load_after": os.getloadavg()[0],
             "log_file": log,
             "robots": given.robots,
+            "schedule": given.schedule,
             "windows": rows,
             "restart": restart,
             "failures": found,

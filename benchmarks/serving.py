@@ -6,7 +6,7 @@ of disagreement is taken out, or noise would be a surprise, and answered by "see
 run at two paces. `robot`: each asks once per chunk's duration, as a robot of that rate does; a chunk is late if it took
 longer than what was under way. `full`: each asks again at once, which is what the server can do at most. The first
 answers, until every robot has had two, do not count. With --seconds 3600 it is the hour's endurance test: memory is
-the server's, at the beginning and at the end.
+the server's, from the beginning to the end.
 
     python benchmarks/serving.py [--robots 1 4 16 64] [--seconds 20] [--batch 16 1] [--out benchmarks/results]
 """
@@ -34,6 +34,9 @@ from foreact.control.protocol import VERSION, Begin, Facts, Start, Step, encode,
 from foreact.files import write_whole
 
 
+MEMORY_SAMPLES = 60
+
+
 @dataclass
 class Load:
     """One setting, and what came of it."""
@@ -49,7 +52,8 @@ class Load:
     p99_ms: float = 0.0
     late_share: float = 0.0
     mean_batch: float = 0.0
-    memory_mb: tuple[float, float] = (0.0, 0.0)
+    memory_mb: list[float] = field(default_factory=list)
+    """The server's, `MEMORY_SAMPLES` times, equally spaced."""
     latencies_s: list[float] = field(default_factory=list, repr=False)
     batches: list[float] = field(default_factory=list, repr=False)
 
@@ -178,8 +182,10 @@ async def measure(address: str, pid: int, load: Load, seconds: float) -> Load:
     robots = [asyncio.create_task(robot(address, number, load, warm, seconds)) for number in range(load.robots)]
     waiting = asyncio.create_task(warm.wait())
     await asyncio.wait([waiting, *robots], return_when=asyncio.FIRST_COMPLETED)
-    begun_s, before_mb = time.monotonic(), process.memory_info().rss / 1e6
+    begun_s = time.monotonic()
+    watching = asyncio.create_task(watch_memory(process, load, seconds))
     failed = [each for each in await asyncio.gather(*robots, return_exceptions=True) if each is not None]
+    watching.cancel()
     if failed:
         raise failed[0]
     load.seconds, load.chunks = time.monotonic() - begun_s, len(load.latencies_s)
@@ -187,8 +193,15 @@ async def measure(address: str, pid: int, load: Load, seconds: float) -> Load:
     load.p50_ms, load.p95_ms, load.p99_ms = (1e3 * q for q in np.quantile(load.latencies_s, [0.5, 0.95, 0.99]))
     load.late_share /= load.chunks
     load.mean_batch = float(np.mean(load.batches))
-    load.memory_mb = before_mb, process.memory_info().rss / 1e6
+    load.memory_mb.append(process.memory_info().rss / 1e6)
     return load
+
+
+async def watch_memory(process: psutil.Process, load: Load, seconds: float) -> None:
+    """Note the server's memory, until cancelled."""
+    while True:
+        load.memory_mb.append(process.memory_info().rss / 1e6)
+        await asyncio.sleep(seconds / MEMORY_SAMPLES)
 
 
 def main() -> None:
@@ -218,7 +231,7 @@ def main() -> None:
                     print(
                         f"{load.robots:6d} {load.batch:6d}  {load.pace:6s} {load.chunks_per_s:8.2f} {load.p50_ms:7.0f} "
                         f"{load.p95_ms:7.0f} {load.p99_ms:7.0f} {load.late_share:6.1%} {load.mean_batch:9.1f}  "
-                        f"{load.memory_mb[0]:.0f} > {load.memory_mb[1]:.0f}",
+                        f"{load.memory_mb[0]:.0f} > {load.memory_mb[-1]:.0f}",
                         flush=True,
                     )
     if arguments.out is not None:

@@ -13,6 +13,7 @@ from foreact.embodiments import ActionCodec
 from foreact.errors import CapacityError
 from foreact.policy.controllers import MODES, PolicyController, control_config, proceed_together
 from foreact.policy.policy import Policy
+from foreact.serving.queue import DueQueue
 from foreact.types import Observation
 
 STATE = np.array([0.1, -0.2, 0.5], np.float32)
@@ -72,6 +73,25 @@ def asking(tiny, house):
         name = client.start().session
         client.ask(begin(tiny, name))
         yield server, client, name
+
+
+def test_who_asks_faster_than_a_robot_moves_comes_after_those_who_do_not(tiny, asking, observed, monkeypatch) -> None:
+    _, client, name = asking
+    put, told = DueQueue.put, []
+
+    def noting(self, item, *, can_wait=False, **settings):
+        told.append(can_wait)
+        put(self, item, can_wait=can_wait, **settings)
+
+    monkeypatch.setattr(DueQueue, "put", noting)
+    now_s = time.monotonic()
+    monkeypatch.setattr("foreact.serving.host.monotonic", lambda: now_s)  # all of it at once
+    askers = [lambda sequence: client.ask(step(tiny, name, sequence)), lambda _: client.infer(observed())]
+    for ask in askers:
+        told.clear()
+        for sequence in range(2, 30):
+            ask(sequence)
+        assert told[0] is False and told[-1] is True
 
 
 def test_what_the_server_says_of_itself(tiny, house) -> None:

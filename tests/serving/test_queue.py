@@ -34,6 +34,14 @@ def test_what_cannot_be_batched_comes_alone_when_it_is_due() -> None:
     assert names(waiting.take(0.0)) == ["call"]
 
 
+def test_what_can_wait_comes_last_and_never_with_what_cannot() -> None:
+    waiting = queue()
+    for name, due_s, can_wait in (("flood", 1.0, True), ("late", 9.0, False), ("simulator", 2.0, True)):
+        waiting.put(name, due_s=due_s, batchable=True, can_wait=can_wait)
+    assert names(waiting.take(0.0)) == ["late"]
+    assert names(waiting.take(0.0)) == ["flood", "simulator"]
+
+
 def test_no_more_than_may_wait() -> None:
     waiting = queue(most=1)
     waiting.put("a", due_s=0.0, batchable=True)

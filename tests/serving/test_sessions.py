@@ -1,10 +1,11 @@
 """Places, owners and time; what goes over the wire is tested with the host."""
 
+import numpy as np
 import pytest
 
 from foreact.control.protocol import RefusalError
 from foreact.serving.config import Limits
-from foreact.serving.sessions import Clocks, Connection, Sessions
+from foreact.serving.sessions import Clocks, Connection, Pace, Sessions
 
 
 @pytest.fixture
@@ -91,3 +92,20 @@ def controller(tiny):
     from foreact.policy.controllers import PolicyController
 
     return PolicyController(tiny.policy(), "push", mode="synchronous")
+
+
+@pytest.mark.parametrize("period_s", [0.1, 0.32, 1.28])
+def test_a_robot_that_moves_in_real_time_is_never_ahead(period_s: float) -> None:
+    rng, pace, now_s = np.random.default_rng(0), Pace(), 100.0
+    for turn in range(2000):
+        pause_s = 5.0 if turn % 500 == 0 else 0.0
+        now_s += 0.95 * period_s + pause_s  # its clock is too fast
+        assert not pace.is_ahead(period_s, now_s + rng.uniform(0, 0.5))
+
+
+@pytest.mark.parametrize("moved_s", [0.0, 0.32, 1.28])
+def test_a_flood_is_ahead_soon_and_until_it_has_stood_still(moved_s: float) -> None:
+    pace = Pace()
+    told = [pace.is_ahead(moved_s, 100.0 + 0.02 * turn) for turn in range(100)]
+    assert not told[0] and told[-1] and sum(told) > 50
+    assert not pace.is_ahead(0.32, 100.0 + 200 * 1.28)

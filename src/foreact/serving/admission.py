@@ -7,6 +7,9 @@ from pathlib import Path
 
 from foreact.errors import ConfigurationError
 
+WRONG_TOKEN_S = 0.2
+"""Seconds before a wrong token is answered: guessing costs the one who guesses, and hardly the server."""
+
 
 def knows_token(token: str | None, authorizations: Sequence[str]) -> bool:
     """Return whether a client may come in.

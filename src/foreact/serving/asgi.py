@@ -15,7 +15,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from foreact.control.protocol import RefusalError
-from foreact.serving.admission import is_this_machine, knows_token
+from foreact.serving.admission import WRONG_TOKEN_S, is_this_machine, knows_token
 from foreact.serving.config import ServerConfig
 from foreact.serving.conversation import converse
 from foreact.serving.host import Host
@@ -74,13 +74,13 @@ class Application:
         return PlainTextResponse("OK\n")
 
     async def _tell_metrics(self, request: Request) -> Response:
-        if (denied := self._deny(request)) is not None:
+        if (denied := await self._deny(request)) is not None:
             return denied
         text = self._host.metrics.text() if self._collect is None else await self._collect()
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _converse(self, socket: WebSocket) -> None:
-        if (denied := self._deny(socket)) is not None:
+        if (denied := await self._deny(socket)) is not None:
             await socket.send_denial_response(denied)
             return
         await socket.accept()
@@ -135,7 +135,7 @@ class Application:
         finally:
             unread.put_nowait(why)
 
-    def _deny(self, connection: HTTPConnection) -> Response | None:
+    async def _deny(self, connection: HTTPConnection) -> Response | None:
         """Return how a client is turned away; None: it may come in."""
         if "origin" in connection.headers:  # a page in a browser on this machine is not to drive its robots
             return PlainTextResponse("not from a browser\n", status_code=403)
@@ -147,6 +147,7 @@ class Application:
         else:
             return None
         self._host.count_refusal(Connection(_address(connection)), RefusalError("unauthorized", "token"))
+        await asyncio.sleep(WRONG_TOKEN_S)
         return PlainTextResponse(text, status_code=status)
 
 

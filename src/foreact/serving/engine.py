@@ -59,35 +59,40 @@ class Engine:
         self._thread = Thread(target=self._work, name="foreact-inference", daemon=True)
         self._thread.start()
 
-    def ask(self, question: Question, *, moves_s: float = 0.0) -> "Future[Computed]":
+    def ask(self, question: Question, *, moves_s: float = 0.0, can_wait: bool = False) -> "Future[Computed]":
         """Return what will be the answer; it raises RefusalError or BrokenSessionError.
 
         Args:
             question: All those asked at a time are of different controllers of one policy.
             moves_s: Seconds for which the robot has actions left.
+            can_wait: Whether it comes after all questions that cannot.
 
         Raises:
             RefusalError: busy or shutting_down.
         """
         deadline_s = monotonic() + moves_s if moves_s else None
-        return self._put(_Job(what=question, deadline_s=deadline_s), batchable=True)
+        return self._put(_Job(what=question, deadline_s=deadline_s), batchable=True, can_wait=can_wait)
 
-    def call(self, work: Callable[[], Any]) -> Future:
+    def call(self, work: Callable[[], Any], *, can_wait: bool = False) -> Future:
         """Return what will be the result of calling `work` on the thread; it raises what `ask`'s answers do.
+
+        Args:
+            work: Anything.
+            can_wait: Whether it comes after everything that cannot.
 
         Raises:
             RefusalError: busy or shutting_down.
         """
-        return self._put(_Job(what=work), batchable=False)
+        return self._put(_Job(what=work), batchable=False, can_wait=can_wait)
 
     def close(self) -> None:
         """Compute what waits, then end; returns when that is done."""
         self._queue.close()
         self._thread.join()
 
-    def _put(self, job: _Job, *, batchable: bool) -> Future:
+    def _put(self, job: _Job, *, batchable: bool, can_wait: bool) -> Future:
         due_s = monotonic() + UNHURRIED_S if job.deadline_s is None else job.deadline_s
-        self._queue.put(job, due_s=due_s, batchable=batchable)
+        self._queue.put(job, due_s=due_s, batchable=batchable, can_wait=can_wait)
         self._metrics.queue.set(len(self._queue))
         return job.future
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -120,7 +121,11 @@ class Host:
         observation, prompt, seed = read_observation(plain, self._intake)
         # One who asks once has a history of one latent frame: memory for a whole window would be held for nothing.
         make = partial(PolicyController, self._policy, prompt, mode="synchronous", seed=seed, window=1)
-        computed: Computed = await self._wait(lambda: self._engine.ask(Question(controller=make, given=observation)))
+        question = Question(controller=make, given=observation)
+        timing = self._policy.embodiment.timing
+        moved_s = timing.actions_per_latent_frame / timing.action_hz  # it does not say what it executed
+        can_wait = connection.pace.is_ahead(moved_s, arrival_s)
+        computed: Computed = await self._wait(lambda: self._engine.ask(question, can_wait=can_wait))
         previous_ms, connection.previous_total_ms = connection.previous_total_ms, (monotonic() - arrival_s) * 1e3
         return write_reply(_checked(computed), previous_ms)
 
@@ -202,8 +207,10 @@ class Host:
             got = "a first observation" if first else f"{type(message).__name__.lower()} before one"
             raise RefusalError("bad_message", "order of messages", got=got, allowed="begin or observe, once, first")
         if isinstance(message, Observe):
-            return partial(self._observe, session, message.sequence, self._observation(session, message))
-        moves_s = 0.0
+            work = self._observation(session, message)
+            can_wait = self._is_ahead(session, len(message.executed))
+            return partial(self._observe, session, message.sequence, work, can_wait=can_wait)
+        executed, moves_s = 0, 0.0
         if isinstance(message, Begin):
             given = self._intake.observation(message)
         elif isinstance(message, Predict):
@@ -211,9 +218,14 @@ class Host:
         else:
             assert isinstance(message, Step)
             given = self._intake.turn(message, session.controller)
+            executed = len(given.executed)
             moves_s = (len(given.under_way) + len(given.prefix)) / self._policy.embodiment.timing.action_hz
         question = Question(controller=session.controller, given=given)
-        return partial(self._ask, session, message.sequence, question, moves_s)
+        ask = partial(self._engine.ask, question, moves_s=moves_s, can_wait=self._is_ahead(session, executed))
+        return partial(self._ask, session, message.sequence, ask)
+
+    def _is_ahead(self, session: ServedSession, num_executed: int) -> bool:
+        return session.pace.is_ahead(num_executed / self._policy.embodiment.timing.action_hz, monotonic())
 
     def _observation(self, session: ServedSession, message: Observe) -> Callable[[], float | None]:
         """Return what takes the message in, and tells how far it is from what was imagined."""
@@ -223,16 +235,18 @@ class Host:
             return lambda: observe_together([controller], [turn])[0]
         return partial(controller.observe_first, self._intake.first(message))
 
-    async def _observe(self, session: ServedSession, number: int, work: Callable[[], float | None]) -> bytes:
+    async def _observe(
+        self, session: ServedSession, number: int, work: Callable[[], float | None], *, can_wait: bool
+    ) -> bytes:
         asked_s = monotonic()
-        away = await self._wait(lambda: self._engine.call(work))
+        away = await self._wait(lambda: self._engine.call(work, can_wait=can_wait))
         if away is not None:
             self.metrics.disagreement.observe(away)
         timing = {"total_ms": (monotonic() - asked_s) * 1e3}
         return encode(Observed(session=session.name, sequence=number, disagreement=away, server_timing=timing))
 
-    async def _ask(self, session: ServedSession, number: int, question: Question, moves_s: float) -> bytes:
-        computed: Computed = await self._wait(lambda: self._engine.ask(question, moves_s=moves_s))
+    async def _ask(self, session: ServedSession, number: int, ask: Callable[[], "Future[Computed]"]) -> bytes:
+        computed: Computed = await self._wait(ask)
         chunk = _checked(computed).chunk
         return encode(
             Chunk(

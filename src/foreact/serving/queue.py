@@ -18,6 +18,8 @@ T = TypeVar("T")
 class Waiting(Generic[T]):
     """One thing that waits."""
 
+    can_wait: bool
+    """Whether it comes after everything that cannot, however late it gets."""
     due_s: float
     """When it is needed, by the monotonic clock."""
     number: int
@@ -31,7 +33,7 @@ class Waiting(Generic[T]):
 
 
 class DueQueue(Generic[T]):
-    """Filled by any thread, emptied by one. Earliest due first; bounded; closed once."""
+    """Filled by any thread, emptied by one. What cannot wait first, of that the earliest due; bounded; closed once."""
 
     def __init__(self, most: int, batching: Batching, num_clients: Callable[[], int]):
         """Begin empty.
@@ -49,8 +51,8 @@ class DueQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._heap)
 
-    def put(self, item: T, *, due_s: float, batchable: bool) -> None:
-        """Add one.
+    def put(self, item: T, *, due_s: float, batchable: bool, can_wait: bool = False) -> None:
+        """Add one; what can wait does so, and is not computed together with what cannot.
 
         Raises:
             RefusalError: busy or shutting_down: as many as may wait do, or the queue is closed.
@@ -60,7 +62,7 @@ class DueQueue(Generic[T]):
                 raise RefusalError("shutting_down", "policy server", got="is shutting down", cure="connect again later")
             if len(self._heap) >= self._most:
                 raise RefusalError("busy", "requests waiting", got=len(self._heap), allowed=f"up to {self._most}")
-            waiting = Waiting(due_s, next(self._numbers), item, batchable, monotonic())
+            waiting = Waiting(can_wait, due_s, next(self._numbers), item, batchable, monotonic())
             heapq.heappush(self._heap, waiting)
             self._changed.notify()
 
@@ -103,7 +105,7 @@ class DueQueue(Generic[T]):
         later: list[Waiting[T]] = []
         while self._heap and len(batch) < self._batching.most:
             waiting = heapq.heappop(self._heap)
-            (batch if waiting.batchable else later).append(waiting)
+            (batch if waiting.batchable and waiting.can_wait == batch[0].can_wait else later).append(waiting)
         for waiting in later:
             heapq.heappush(self._heap, waiting)
         return batch

@@ -14,7 +14,7 @@ from websockets.http11 import Request, Response
 from foreact.control.protocol import RefusalError
 from foreact.errors import ConfigurationError
 from foreact.policy.policy import Policy
-from foreact.serving.admission import knows_token
+from foreact.serving.admission import WRONG_TOKEN_S, knows_token
 from foreact.serving.config import ServerConfig
 from foreact.serving.conversation import converse
 from foreact.serving.host import Host
@@ -122,7 +122,7 @@ class PolicyServer:
             socket.transport.abort()
             logger.warning("dropped: does not read", extra={"client": str(socket.remote_address)})
 
-    def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
+    async def _admit(self, socket: ServerConnection, request: Request) -> Response | None:
         """Answer what is no websocket; turn away whom we do not want; None: come in."""
         path = urlsplit(request.path).path
         if path == "/healthz":
@@ -131,6 +131,7 @@ class PolicyServer:
             return socket.respond(status, "shutting down\n" if draining else "OK\n")
         if not knows_token(self._config.token, request.headers.get_all("Authorization")):
             self.host.count_refusal(Connection(str(socket.remote_address)), RefusalError("unauthorized", "token"))
+            await asyncio.sleep(WRONG_TOKEN_S)
             return socket.respond(HTTPStatus.UNAUTHORIZED, "Authorization: Bearer TOKEN is needed.\n")
         if path == "/metrics":
             response = socket.respond(HTTPStatus.OK, self.host.metrics.text().decode())

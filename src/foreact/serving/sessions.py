@@ -12,6 +12,9 @@ from foreact.control.protocol import RefusalError, Started
 from foreact.policy.controllers import PolicyController
 from foreact.serving.config import Limits
 
+_CATCH_UP_S = 2.0
+_LEAST_MOVED_S = 0.1
+
 
 class Clocks:
     """A client's clock and ours, which have nothing in common but that both go at the same pace."""
@@ -37,6 +40,25 @@ class Clocks:
             raise RefusalError("stale", "age of a message", got=f"{age_s:.1f} s", allowed=f"{most_s:g} s", cure=cure)
 
 
+class Pace:
+    """Whether one who asks for actions asks faster than a robot executes them: a simulator, or a flood.
+
+    It is served all the same, after the robots that move in real time.
+    """
+
+    def __init__(self) -> None:
+        self._robot_s = -inf
+        """Up to when it has moved, if it never stood still, by our clock."""
+
+    def is_ahead(self, moved_s: float, now_s: float) -> bool:
+        """Return whether a robot cannot have moved `moved_s` seconds since it was asked last.
+
+        A clock that is a tenth too fast is forgiven, and so is catching up after a pause, by up to `_CATCH_UP_S`.
+        """
+        self._robot_s = max(self._robot_s, now_s - _CATCH_UP_S) + 0.9 * max(moved_s, _LEAST_MOVED_S)
+        return self._robot_s > now_s
+
+
 @dataclass(eq=False)
 class Connection:
     """One client, as long as it is connected."""
@@ -49,6 +71,8 @@ class Connection:
     """When its messages were sent."""
     answering: bool = False
     """Whether an answer is being computed or sent."""
+    pace: Pace = field(default_factory=Pace)
+    """Of its openpi messages."""
     previous_total_ms: float | None = None
     """How long the last answer to an openpi message took."""
 
@@ -69,6 +93,8 @@ class ServedSession:
     """Whose it is now; None: the connection broke."""
     last_used_s: float
     """When it was last asked something, or lost its connection."""
+    pace: Pace = field(default_factory=Pace)
+    """At which it is asked."""
     begun: bool = False
     """Whether it has seen a first observation."""
     sequence: int = 0
