@@ -33,7 +33,6 @@ from websockets.asyncio.client import connect
 from foreact.control.protocol import VERSION, Begin, Facts, Start, Step, encode, read_facts, read_reply
 from foreact.files import write_whole
 
-
 MEMORY_SAMPLES = 60
 
 

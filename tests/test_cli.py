@@ -1,6 +1,8 @@
 """The command line: the whole line on two episodes, what it says, and how it refuses."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -110,3 +112,11 @@ def test_a_schedule_is_applied_and_what_stands_beside_it_wins(tmp_path, capsys):
     used = json.loads((tmp_path / "evaluation.json").read_text())["inference"]
     assert (used["video_steps"], used["action_steps"], used["video_guidance"], used["s_stop"]) == (2, 4, 2, 0.5)
     assert "2 video steps to s = 0.5, guidance 2; 4 action steps" in " ".join(capsys.readouterr().out.split())
+
+
+def test_whoever_reads_the_output_may_stop() -> None:
+    command = [sys.executable, "-m", "foreact", "evaluate", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

@@ -1,6 +1,6 @@
 """How good is imagination on recorded episodes that were held out of training, against the cameras' own pictures?
 
-    python experiments/imagination/run.py --policy tiny --data data/lift_cube data/reach_cube
+    python experiments/imagination/run.py --policy tiny --data data/lift_cube data/reach_cube data/transfer_cube
 
 Every chunk is imagined from the real history; the recorded actions are taken for executed. Compared with the last real
 frame, held still, over frames in which something moves.

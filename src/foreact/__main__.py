@@ -1,5 +1,6 @@
 """The `foreact` command, also as `python -m foreact`; says what is missing where only the robot's side is installed."""
 
+import os
 import sys
 
 from foreact.errors import NotInstalledError
@@ -11,7 +12,11 @@ def main() -> None:
         from foreact import cli
     except ModuleNotFoundError as error:
         sys.exit(f"error: {NotInstalledError('the foreact command', missing=error.name, extra='policy')}")
-    cli.main()
+    try:
+        cli.main()
+    except BrokenPipeError:  # whoever read our output has seen enough of it: `foreact --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
 
 
 if __name__ == "__main__":
