@@ -21,6 +21,7 @@ COMMANDS = (
     "bench",
     "init",
     "imagine",
+    "modes",
     "verify",
     "study",
 )

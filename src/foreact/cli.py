@@ -330,6 +330,36 @@ def imagine(
     command.imagine(policy, image, instruction, chunks, out, state, seed, changes, device, threads, schedule=schedule)
 
 
+def modes(
+    data: tuple[Path, ...],
+    out: Path,
+    policy: str = "tiny",
+    held_out: int = 5,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> None:
+    """Ask one network four questions on held-out recorded episodes, and measure how good the answers are.
+
+    Policy: video and actions from the history. Video only. Forward dynamics: the video that the recorded actions lead
+    to. Inverse dynamics: the actions that lead through the recorded video.
+
+    Example: foreact modes --policy tiny --data data/lift_cube data/reach_cube --out outputs/modes
+
+    Args:
+        data: LeRobot datasets, encoded by `foreact encode` with the policy's own video VAE.
+        out: Gets modes.json and modes.png.
+        policy: Name of a shipped policy, or a folder; one that imagines and was trained for forward dynamics.
+        held_out: Last episodes of each dataset that are measured; training holds out 5.
+        seed: Of the noise.
+        device: cpu or cuda.
+        threads: CPU threads; all by default.
+    """
+    from foreact.commands import modes as command
+
+    command.modes(policy, data, held_out, out, seed, device, threads)
+
+
 def describe(
     preset: Annotated[str, tyro.conf.Positional],
     window: int | None = None,
@@ -579,6 +609,7 @@ def main(arguments: list[str] | None = None) -> None:
             "serve": serve,
             "init": init,
             "imagine": imagine,
+            "modes": modes,
             "verify": verify,
             "study": study,
         }

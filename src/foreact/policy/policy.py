@@ -1,7 +1,7 @@
 """From camera frames to actions, step by step: encode, append, imagine, decode."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from foreact.codecs.video_vae import EncoderStream, VideoVAE
 from foreact.codecs.weights import digest_weights
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import ConfigurationError, InputError
-from foreact.policy.committed import Committed
+from foreact.policy.committed import TRAIN, Committed
 from foreact.policy.predictor import Ahead, InferenceConfig, Prediction, Predictor
 from foreact.policy.session import Session
 from foreact.trace import Trace, span_all
@@ -173,24 +173,28 @@ class Policy:
         """Return the executed actions in model units [frames, actions, channels]."""
         if session.initial_pose is None:
             raise InputError("observation", got="a new session", cure="call observe_first() once before")
-        timing = self.embodiment.timing
-        per_frame = timing.actions_per_latent_frame
-        num_frames, left_over = divmod(len(executed_actions), per_frame)
+        per_frame = self.embodiment.timing.actions_per_latent_frame
+        num_frames = self._whole_frames(
+            session, "executed actions", len(executed_actions), per_frame, cure="observe after every chunk"
+        )
+        self._check_counts(images, num_frames * self.embodiment.timing.vae_factor, len(executed_actions))
+        return self._in_model_units(session, executed_actions)
+
+    def _whole_frames(self, session: Session, what: str, count: int, per_frame: int, *, cure: str) -> int:
+        """Return how many latent frames `count` camera frames or actions make: whole ones, a chunk at most."""
+        num_frames, left_over = divmod(count, per_frame)
         if left_over or not num_frames:
-            raise InputError(
-                "number of executed actions", got=len(executed_actions), allowed=f"a multiple of {per_frame}"
-            )
+            raise InputError(f"number of {what}", got=count, allowed=f"a multiple of {per_frame}")
         most = self.config.latent_frames_per_chunk - session.rollout.num_frames_at_head
         if num_frames > most:
-            raise InputError(
-                "number of executed actions",
-                got=len(executed_actions),
-                allowed=f"at most {most * per_frame}, one chunk",
-                cure="observe after every chunk",
-            )
-        self._check_counts(images, num_frames * timing.vae_factor, len(executed_actions))
-        actions = torch.from_numpy(self.codec.encode(executed_actions, session.initial_pose))
-        return actions.unflatten(0, (num_frames, per_frame))
+            allowed = f"at most {most * per_frame}, one chunk"
+            raise InputError(f"number of {what}", got=count, allowed=allowed, cure=cure)
+        return num_frames
+
+    def _in_model_units(self, session: Session, actions: np.ndarray) -> Tensor:
+        """Return whole latent frames of actions, [frames, actions, channels]."""
+        per_frame = self.embodiment.timing.actions_per_latent_frame
+        return torch.from_numpy(self.codec.encode(actions, session.initial_pose)).unflatten(0, (-1, per_frame))
 
     def _check_counts(self, images: Images, expected: int, num_actions: int) -> None:
         counts = {camera: len(images[camera]) for camera in self.embodiment.cameras if camera in images}
@@ -267,6 +271,77 @@ class Policy:
             foreseen_latents=None if foreseen is None else foreseen.numpy(),
             stage_ms=session.rollout.trace.take(),
         )
+
+    def imagine(self, session: Session) -> Float[Tensor, "channels frames height width"]:
+        """Return the video of the next chunk alone, as latents: what `predict` would decode its actions from.
+
+        Args:
+            session: Its noise moves on; what it has observed stays as it is.
+
+        Raises:
+            InputError: Nothing has been observed yet.
+            ConfigurationError: The policy does not imagine.
+        """
+        self._check_may_ask(session)
+        return self.predictor.imagine(session.rollout)
+
+    def foresee(
+        self, session: Session, actions: Float[np.ndarray, "time dofs"]
+    ) -> Float[Tensor, "channels frames height width"]:
+        """Return the video that given actions lead to, as latents (forward dynamics).
+
+        Args:
+            session: Its noise moves on; what it has observed stays as it is.
+            actions: Of whole latent frames, a chunk at most; the robot's own units.
+
+        Raises:
+            InputError: Nothing has been observed yet, or actions that it cannot take.
+            ConfigurationError: The policy does not imagine, or was not trained for forward dynamics.
+        """
+        self._check_may_ask(session)
+        if not self.config.forward_dynamics:
+            raise ConfigurationError(
+                "policy with inference.forward_dynamics", got="False", allowed="True", cure=f"for foresee(), {TRAIN}"
+            )
+        per_frame = self.embodiment.timing.actions_per_latent_frame
+        self._whole_frames(session, "actions", len(actions), per_frame, cure="foresee one chunk")
+        return self.predictor.foresee(session.rollout, self._in_model_units(session, actions))
+
+    def infer_actions(self, session: Session, images: Images) -> Float[np.ndarray, "time dofs"]:
+        """Return the actions that lead through given camera frames, within the robot's limits (inverse dynamics).
+
+        Args:
+            session: Its noise moves on; what it has observed, and its cameras' streams, stay as they are.
+            images: Per camera the frames to be led through, the first one a camera period after the last observed:
+                uint8 [time, height, width, 3], of whole latent frames, a chunk at most.
+
+        Raises:
+            InputError: Nothing has been observed yet, counts that do not make whole latent frames, or missing cameras.
+            ConfigurationError: The policy does not imagine: its actions do not look at where they lead.
+        """
+        self._check_may_ask(session)
+        for camera in self.embodiment.cameras:
+            if camera in images:  # a missing one is named where the pictures are laid out
+                per_frame = self.embodiment.timing.vae_factor
+                self._whole_frames(
+                    session, "camera frames", len(images[camera]), per_frame, cure="give one chunk at a time"
+                )
+        twin = replace(session, streams={camera: stream.copy() for camera, stream in session.streams.items()})
+        latents = self.encode_frames(twin, images)
+        actions = self.predictor.infer_actions(session.rollout, latents)
+        decoded = self.codec.decode(actions.flatten(0, 1).numpy(), session.initial_pose)
+        return self.embodiment.clip_actions(decoded)
+
+    def _check_may_ask(self, session: Session) -> None:
+        if session.initial_pose is None:
+            raise InputError("question", got="a session without observations", cure="call observe_first() before")
+        if not self.config.imagines:
+            raise ConfigurationError(
+                "policy to be asked about video",
+                got="a reactive one: its actions come straight from what it sees",
+                allowed="one that imagines",
+                cure="load or train one with inference.imagines",
+            )
 
     def believe(self, session: Session) -> None:
         """Open loop: take the predicted chunk for what happened, instead of observing.

@@ -387,6 +387,44 @@ class Predictor:
             )
         return predictions
 
+    @torch.no_grad()
+    def imagine(self, rollout: Rollout) -> Float[Tensor, "channels frames height width"]:
+        """Return the video of the next chunk and no actions: the one that `predict` decodes them from."""
+        together = Together([rollout], self.model, self.config.latent_frames_per_chunk)
+        _, guess = self._denoise_video(together)
+        return self._pictures(guess)[:, rollout.num_frames_at_head :]
+
+    @torch.no_grad()
+    def foresee(
+        self, rollout: Rollout, actions: Float[Tensor, "frames actions action_channels"]
+    ) -> Float[Tensor, "channels frames height width"]:
+        """Return the video that given actions lead to (forward dynamics)."""
+        together = Together([rollout], self.model, len(actions))
+        _, guess = self._foresee(together, actions[None].to(self.device, torch.float32))
+        return self._pictures(guess)
+
+    @torch.no_grad()
+    def infer_actions(
+        self, rollout: Rollout, latents: Float[Tensor, "channels frames height width"]
+    ) -> Float[Tensor, "frames actions action_channels"]:
+        """Return the actions that lead through given video (inverse dynamics).
+
+        It passes clean, as observed video does in training, so that the actions see what they were taught to see.
+        """
+        video = patchify(latents[None].to(self.device))
+        if rollout.head is not None:
+            video = torch.cat([rollout.head.video, video], dim=1)
+        together = Together([rollout], self.model, video.shape[1])
+        together.run("video", video, 1.0, rows=self.config.rows)
+        rollout.cache.append_imagined(video.shape[1] * video.shape[2])
+        actions = self._decode_actions(together)[0].cpu()
+        rollout.cache.drop_imagined()
+        return actions[rollout.num_frames_at_head :]
+
+    def _pictures(self, tokens: Tensor) -> Float[Tensor, "channels frames height width"]:
+        """Return the latents of one rollout's video tokens, where people and the VAE's decoder look at them."""
+        return unpatchify(tokens, *self.model.config.canvas)[0].cpu()
+
     def _look_ahead(self, rollouts: Sequence[Rollout], ahead: Sequence[Ahead | None]) -> dict[int, Tensor]:
         """Carry histories on through the actions under way; return by row what was foreseen of them.
 
