@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from foreact.control.latency import constant
-from foreact.evaluation.episodes import evaluate_episode
+from foreact.evaluation.episodes import evaluate_controller, evaluate_episode
+from foreact.policy.controllers import control_config
+from foreact.types import ActionChunk
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +81,43 @@ def test_the_robot_goes_on_while_a_chunk_is_computed(tiny, toy_env, mode: str) -
     assert sum(result.executed) == 14
     later = record.chunks[1:]
     assert all((placed.chunk.foreseen_latents is None) == (mode == "naive") for placed in later) and later
+
+
+class Still:
+    """A controller that is no policy: the robot stays where it is."""
+
+    waits, inpaints = True, False
+
+    def __init__(self, robot, seed: int):
+        self._robot, self.seed, self.turns = robot, seed, []
+
+    def begin(self, observation) -> ActionChunk:
+        self.turns.append(len(observation.images))
+        return self._stay()
+
+    def proceed(self, turn) -> ActionChunk:
+        self.turns.append(len(turn.executed))
+        return self._stay()
+
+    def _stay(self) -> ActionChunk:
+        return ActionChunk(actions=np.tile(self._robot.state, (8, 1)), stage_ms={"stay": 2.0})
+
+
+def test_a_controller_that_is_no_policy(policy, toy_env) -> None:
+    started: list[Still] = []
+
+    def start(robot, seed: int) -> Still:
+        started.append(Still(robot, seed))
+        return started[-1]
+
+    config = control_config(policy)
+    env = toy_env()
+    result, record = evaluate_controller(start, env, 5, embodiment=policy.embodiment, config=config)
+    assert (result.seed, result.success, result.steps, result.executed) == (5, False, 20, [8, 8, 4])
+    assert started[0].seed == 5 and started[0].turns == [2, 8, 8] and env.resets == [5]
+    assert result.imagination_error == result.disagreement == [] and result.stage_ms == [{"stay": 2.0}] * 3
+    assert len(record.pictures) == 1 + 20 // 2 and (record.executed == record.executed[0]).all()
+    late, _ = evaluate_controller(
+        start, env, 5, embodiment=policy.embodiment, config=config, latencies_s=constant(4 / 50)
+    )
+    assert late.idle_share > 0 and sum(late.executed) < 20

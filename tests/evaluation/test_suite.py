@@ -11,7 +11,7 @@ from foreact.codecs.video_vae import VideoVAE
 from foreact.embodiments import ActionCodec, load_embodiment
 from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
 from foreact.evaluation.episodes import EpisodeResult
-from foreact.evaluation.suite import EvaluationConfig, evaluate, read_results, summarise
+from foreact.evaluation.suite import EvaluationConfig, evaluate, evaluate_runs, read_results, summarise
 from foreact.policy.policy import Networks, Policy
 from foreact.simulation.tasks import TASKS
 from foreact.training.video_vae_config import VideoVAETrainingConfig
@@ -212,3 +212,21 @@ def test_more_episodes_add_to_those_there(policy, toy_world, tmp_path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["episodes"] == 2
     list(evaluate(policy, replace(CONFIG, num_episodes=1), tmp_path))
     assert json.loads((tmp_path / "summary.json").read_text())["episodes"] == 1
+
+
+def test_what_is_evaluated_need_not_be_a_policy(toy_world, tmp_path) -> None:
+    ran: list[int] = []
+
+    def run(env, seed: int):
+        ran.append(seed)
+        assert env is toy_world[-1] and env.cameras == ("top",)
+        return result(seed=seed, success=seed == 10), None
+
+    told = {"evaluated": {"policy": "abc"}, "cameras": ("top",), "executing_ms": 80.0}
+    first = list(evaluate_runs(run, replace(CONFIG, num_episodes=2), tmp_path, **told))
+    assert ran == [10, 11] and [each.success for each in first] == [True, False] and toy_world[0].closed
+    assert json.loads((tmp_path / "evaluation.json").read_text())["policy"] == "abc"
+    assert list(evaluate_runs(run, CONFIG, tmp_path, **told))[:2] == first and ran == [10, 11, 12, 13]
+    assert summary_of(tmp_path)["realtime_ratio"] == pytest.approx(40 / 80)
+    with pytest.raises(CheckpointError, match="another"):
+        list(evaluate_runs(run, CONFIG, tmp_path, **(told | {"evaluated": {"policy": "abd"}})))

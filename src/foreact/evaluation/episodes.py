@@ -9,12 +9,13 @@ from torch import Tensor
 
 from foreact.control.clock import Clock, VirtualClock
 from foreact.control.config import ControlConfig
+from foreact.control.controller import Controller
 from foreact.control.dialogue import Placed
 from foreact.control.drive import drive
 from foreact.control.latency import constant
 from foreact.control.report import DriveReport
 from foreact.control.worker import VirtualWorker, Worker
-from foreact.embodiments import Timing
+from foreact.embodiments import Embodiment, Timing
 from foreact.evaluation.robots import SimulatedRobot
 from foreact.evaluation.smoothness import seam_jerk
 from foreact.policy.controllers import ControlMode, PolicyController, control_config
@@ -95,6 +96,8 @@ class EpisodeRecord:
 
     def imagined(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (imagined latents, seen ones) of the frames that each chunk was in force for."""
+        if not self.seen:  # a controller that knows no latents
+            return
         latents, per_frame = self.latents, self.timing.actions_per_latent_frame
         for placed, steps in self.spans():
             if placed.chunk.imagined_latents is None:
@@ -137,6 +140,40 @@ def evaluate_episode(
     return result, record
 
 
+def evaluate_controller(
+    start: Callable[[SimulatedRobot, int], Controller],
+    env: BimanualEnv,
+    seed: int,
+    *,
+    embodiment: Embodiment,
+    config: ControlConfig,
+    latencies_s: Iterator[float] | None = None,
+    on_chunk: Callable[[Placed], None] | None = None,
+) -> tuple[EpisodeResult, EpisodeRecord]:
+    """Run one episode as `evaluate_episode` does, under a controller that need not be a policy of ours.
+
+    Its result has neither imagination error nor, unless its chunks say so, disagreement; its record has no latents.
+
+    Args:
+        start: Given the robot at the start of its episode and the seed; returns its controller.
+        env: Its world; reset here.
+        seed: Of the world and of the controller's noise.
+        embodiment: The robot.
+        config: How it is driven, at the embodiment's rates.
+        latencies_s: Seconds that each chunk is said to take; None: none.
+        on_chunk: Told every chunk, for a live display.
+    """
+    clock = VirtualClock()
+    worker = VirtualWorker(clock, constant(0.0) if latencies_s is None else latencies_s)
+    robot = SimulatedRobot(env, seed=seed, control_hz=config.action_hz)
+    record = _record_of(robot, embodiment.timing)
+    report = _drive(
+        start(robot, seed), robot, embodiment, config, record, clock=clock, worker=worker, on_chunk=on_chunk
+    )
+    _complete(record, robot, report)
+    return _result(record, robot, report, seed), record
+
+
 def run_episode(
     policy: Policy,
     robot: SimulatedRobot,
@@ -162,34 +199,14 @@ def run_episode(
         on_chunk: Told every answer, between two control steps: it must be quick.
         on_start: Given the record before it fills; its lists only ever grow, so that another thread may read them.
     """
-    record = EpisodeRecord(
-        timing=policy.embodiment.timing,
-        pictures=robot.pictures,
-        picture_steps=robot.picture_steps,
-        commands=robot.commands,
-    )
+    record = _record_of(robot, policy.embodiment.timing)
     controller = PolicyController(
         policy, robot.instruction, mode=mode, seed=seed, on_observed=lambda latents: record.seen.append(latents.cpu())
     )
 
-    def keep(placed: Placed) -> None:
-        record.answers.append(placed)
-        if len(placed.chunk.actions):
-            record.chunks.append(placed)
-        if on_chunk:
-            on_chunk(placed)
-
     if on_start:
         on_start(record)
-    report = drive(
-        robot,
-        controller,
-        config,
-        clock=clock,
-        worker=worker,
-        standstill=policy.embodiment.hold_action(robot.state),
-        on_chunk=keep,
-    )
+    report = _drive(controller, robot, policy.embodiment, config, record, clock=clock, worker=worker, on_chunk=on_chunk)
     return (*finish(policy, controller, robot, report, record, seed), report)
 
 
@@ -202,10 +219,8 @@ def finish(
     seed: int,
 ) -> tuple[EpisodeResult, EpisodeRecord]:
     """Return an episode's result; complete its record with what the policy was not shown, or never looked at."""
-    timing, info = policy.embodiment.timing, robot.info
-    record.executed, record.executed_wall_ticks = report.executed, report.executed_wall_ticks
-    if len(record.executed) // timing.camera_stride == len(record.pictures):
-        robot.observe()  # the frame that the last action ended: the loop was over
+    timing = policy.embodiment.timing
+    _complete(record, robot, report)
     num_seen = record.latents.shape[1]
     unseen = record.clips(timing.num_camera_frames(num_seen), len(record.pictures))
     whole = len(record.pictures) - timing.num_camera_frames(num_seen)
@@ -213,8 +228,50 @@ def finish(
     if whole > 0:
         rest = {camera: clip[:whole] for camera, clip in unseen.items()}
         record.seen.append(policy.encode_frames(controller.session, rest).cpu())
+    return _result(record, robot, report, seed), record
+
+
+def _record_of(robot: SimulatedRobot, timing: Timing) -> EpisodeRecord:
+    """Return a record that grows with what the robot sees and is told."""
+    return EpisodeRecord(
+        timing=timing, pictures=robot.pictures, picture_steps=robot.picture_steps, commands=robot.commands
+    )
+
+
+def _drive(
+    controller: Controller,
+    robot: SimulatedRobot,
+    embodiment: Embodiment,
+    config: ControlConfig,
+    record: EpisodeRecord,
+    *,
+    clock: Clock,
+    worker: Worker,
+    on_chunk: Callable[[Placed], None] | None,
+) -> DriveReport:
+    """Drive until the episode is over; the record gets the controller's answers."""
+
+    def keep(placed: Placed) -> None:
+        record.answers.append(placed)
+        if len(placed.chunk.actions):
+            record.chunks.append(placed)
+        if on_chunk:
+            on_chunk(placed)
+
+    standstill = embodiment.hold_action(robot.state)
+    return drive(robot, controller, config, clock=clock, worker=worker, standstill=standstill, on_chunk=keep)
+
+
+def _complete(record: EpisodeRecord, robot: SimulatedRobot, report: DriveReport) -> None:
+    record.executed, record.executed_wall_ticks = report.executed, report.executed_wall_ticks
+    if len(record.executed) // record.timing.camera_stride == len(record.pictures):
+        robot.observe()  # the frame that the last action ended: the loop was over
+
+
+def _result(record: EpisodeRecord, robot: SimulatedRobot, report: DriveReport, seed: int) -> EpisodeResult:
+    info = robot.info
     disagreements = [placed.chunk.disagreement for placed in record.chunks]
-    result = EpisodeResult(
+    return EpisodeResult(
         seed=seed,
         success=bool(info["success"]),
         progress=float(info["progress"]),
@@ -227,6 +284,5 @@ def finish(
         late_chunks=report.num_late_chunks,
         fallbacks=report.num_fallbacks,
         disagreement=[value for value in disagreements if value is not None],
-        seam_jerk=seam_jerk(report, [placed.begin_tick for placed in record.chunks[1:]], timing.action_hz),
+        seam_jerk=seam_jerk(report, [placed.begin_tick for placed in record.chunks[1:]], record.timing.action_hz),
     )
-    return result, record

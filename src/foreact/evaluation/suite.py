@@ -2,8 +2,9 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ FIRST_HELD_OUT_SEED = 1_000_000
 """Demonstrations are recorded from seeds far below, so no evaluated episode was ever seen in training."""
 EPISODES_FILE = "episodes.jsonl"
 SUMMARY_FILE = "summary.json"
+
+RunEpisode = Callable[[BimanualEnv, int], tuple[EpisodeResult, EpisodeRecord]]
+"""Runs the episode of a seed in a world that it resets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,33 +96,66 @@ def evaluate(
         )
     check_mode(policy, config.controller)
     horizon = config.execution_horizon or policy.actions_per_chunk
+    run = partial(
+        evaluate_episode,
+        policy,
+        mode=config.controller,
+        latencies_s=constant(config.latency_ms / 1e3),
+        execution_horizon=horizon // per_frame,
+    )
+    yield from evaluate_runs(
+        run,
+        config,
+        folder,
+        evaluated={"inference": to_plain(policy.config), "policy": policy.digest()},
+        cameras=policy.embodiment.cameras,
+        executing_ms=1e3 * horizon / policy.embodiment.timing.action_hz,
+        on_record=on_record,
+    )
+
+
+def evaluate_runs(
+    run: RunEpisode,
+    config: EvaluationConfig,
+    folder: Path,
+    *,
+    evaluated: Mapping[str, Any],
+    cameras: Sequence[str],
+    executing_ms: float,
+    on_record: Callable[[EpisodeResult, EpisodeRecord], None] | None = None,
+) -> Iterator[EpisodeResult]:
+    """Run the episodes that `folder` does not hold yet, as `evaluate` does, whatever drives the robot.
+
+    Args:
+        run: Runs one; controller, latency and execution horizon are its own affair, and `config` names them.
+        config: Which episodes.
+        folder: Gets `evaluation.json`, `episodes.jsonl` and `summary.json`.
+        evaluated: Plain data that names what is evaluated, by its weights for example.
+        cameras: Which cameras take pictures.
+        executing_ms: How long the robot takes to execute what it executes of a chunk.
+        on_record: Told everything about each new episode, for videos.
+
+    Raises:
+        CheckpointError: `folder` holds an evaluation of other settings or of something else.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in to_plain(config).items() if name != "num_episodes"}
-    _claim(folder, {"evaluation": settings, "inference": to_plain(policy.config), "policy": policy.digest()})
+    _claim(folder, {"evaluation": settings, **evaluated})
     results = {result.seed: result for result in read_results(folder)}
     seeds = range(config.seed, config.seed + config.num_episodes)
     max_steps = round(config.patience * get_task(config.task).max_steps)
-    env = BimanualEnv(config.task, cameras=policy.embodiment.cameras, max_steps=max_steps)
+    env = BimanualEnv(config.task, cameras=cameras, max_steps=max_steps)
     try:
         for seed in seeds:
             if seed not in results:
-                results[seed], record = evaluate_episode(
-                    policy,
-                    env,
-                    seed,
-                    mode=config.controller,
-                    latencies_s=constant(config.latency_ms / 1e3),
-                    execution_horizon=horizon // per_frame,
-                )
+                results[seed], record = run(env, seed)
                 _append(folder, results[seed])
                 if on_record:
                     on_record(results[seed], record)
             yield results[seed]
     finally:
         env.close()
-    summary = summarise(
-        config, [results[seed] for seed in seeds], executing_ms=1e3 * horizon / policy.embodiment.timing.action_hz
-    )
+    summary = summarise(config, [results[seed] for seed in seeds], executing_ms=executing_ms)
     write_whole(folder / SUMMARY_FILE, (json.dumps(summary, indent=1) + "\n").encode())
 
 
