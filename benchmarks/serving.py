@@ -203,6 +203,15 @@ async def watch_memory(process: psutil.Process, load: Load, seconds: float) -> N
         await asyncio.sleep(seconds / MEMORY_SAMPLES)
 
 
+def save(done: list[Load], arguments: argparse.Namespace) -> None:
+    """Write what has been measured so far: an hour's load must not be lost with what comes after it."""
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows = [{k: v for k, v in asdict(load).items() if k not in ("latencies_s", "batches")} for load in done]
+    settings = {"schedule": arguments.schedule, "threads": arguments.threads}
+    told = {"machine": platform.processor() or platform.machine(), **settings, "loads": rows}
+    write_whole(arguments.out / "serving.json", (json.dumps(told, indent=1) + "\n").encode())
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", default="tiny")
@@ -233,11 +242,8 @@ def main() -> None:
                         f"{load.memory_mb[0]:.0f} > {load.memory_mb[-1]:.0f}",
                         flush=True,
                     )
-    if arguments.out is not None:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        rows = [{k: v for k, v in asdict(load).items() if k not in ("latencies_s", "batches")} for load in done]
-        told = {"machine": platform.processor() or platform.machine(), "threads": arguments.threads, "loads": rows}
-        write_whole(arguments.out / "serving.json", (json.dumps(told, indent=1) + "\n").encode())
+                    if arguments.out is not None:
+                        save(done, arguments)
 
 
 if __name__ == "__main__":

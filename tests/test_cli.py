@@ -24,6 +24,7 @@ COMMANDS = (
     "modes",
     "verify",
     "study",
+    "evidence",
 )
 
 

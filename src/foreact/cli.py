@@ -592,6 +592,20 @@ def study(
     command.study(name, out, workers, only, budget_hours, list_cells, report_only, ray, device)
 
 
+def evidence(studies: Path | None = None, docs: Path = Path("docs")) -> None:
+    """Write one document of all studies, from their reports: which claims hold, which fail, and what was not run.
+
+    Example: foreact evidence --studies outputs/studies
+
+    Args:
+        studies: What `foreact study` wrote; its reports are gathered first. Without it, those gathered before are used.
+        docs: Gets evidence.md, and in evidence/ a JSON and a picture of each study.
+    """
+    from foreact.commands import evidence as command
+
+    command.evidence(studies, docs)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run one command; exit with 2 on an error of the user's, with 130 on Ctrl-C."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -612,6 +626,7 @@ def main(arguments: list[str] | None = None) -> None:
             "modes": modes,
             "verify": verify,
             "study": study,
+            "evidence": evidence,
         }
         tyro.extras.subcommand_cli_from_dict(
             commands, args=given, prog="foreact", description=DESCRIPTION, sort_subcommands=False

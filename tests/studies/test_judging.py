@@ -132,7 +132,7 @@ def test_a_half_run_study_says_what_is_missing(study, store) -> None:
     assert verdicts["lift_cube"] == "holds"
     assert {verdicts[name] for name in ("together", "transfer_cube", "more in the longer task")} == {"not run yet"}
     assert verdicts["better than a half"] == "not run yet", "nine successes of nine so far decide nothing"
-    text = as_markdown(found)
+    text = as_markdown(as_plain(found, store))
     rest = text.split("## Not run yet")[1]
     assert "task=transfer_cube, policy=imagines | 9 of 40 | " in rest
     assert "task=transfer_cube, policy=reacts | 0 of 40 | " in rest and "lift_cube" not in rest
@@ -175,7 +175,7 @@ def test_of_one_episode_there_is_no_interval(study, store, tmp_path) -> None:
     write_report(found, store, tmp_path / "report")
     plain = json.loads((tmp_path / "report" / "report.json").read_text())["cells"][0]["figures"]["progress"]
     assert plain == {"middle": 1.0, "low": None, "high": None, "num_units": 1}
-    assert "| 1 of 40 | 100 % (21 to 100) | 100 % (of one alone) |" in as_markdown(found)
+    assert "| 1 of 40 | 100 % (21 to 100) | 100 % (of one alone) |" in as_markdown(as_plain(found, store))
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(12.0, "12 s"), (600.0, "10 min"), (7200.0, "2.0 h")])

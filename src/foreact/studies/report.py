@@ -1,11 +1,10 @@
-"""A study's report: one JSON with every figure, and made of it one table as Markdown and one picture."""
+"""A study's report: one JSON with every figure, and made of that alone the tables, as Markdown, and one picture."""
 
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from foreact.files import write_whole
-from foreact.studies.cells import Cell
 from foreact.studies.claims import Estimate
 from foreact.studies.judging import CellReport, ClaimReport, Findings
 from foreact.studies.picture import draw
@@ -30,9 +29,10 @@ TITLES = {
 def write_report(findings: Findings, store: Store, folder: Path) -> None:
     """Write `report.json`, `report.md` and `figure.png` of a study, however much of it has been run."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "report.json", as_plain(findings, store))
-    write_whole(folder / "report.md", as_markdown(findings).encode())
-    draw(folder / "figure.png", findings)
+    plain = as_plain(findings, store)
+    write_json(folder / "report.json", plain)
+    write_whole(folder / "report.md", as_markdown(plain).encode())
+    draw(folder / "figure.png", plain)
 
 
 def as_plain(findings: Findings, store: Store) -> dict[str, Any]:
@@ -42,16 +42,18 @@ def as_plain(findings: Findings, store: Store) -> dict[str, Any]:
         "study": study.name,
         "question": study.question,
         "reference": dict(study.reference),
-        "cells": [_plain_cell(report, store) for report in findings.cells],
+        "cells": [_plain_cell(report, findings, store) for report in findings.cells],
         "claims": [_plain_claim(report) for report in findings.claims],
         "left_s": sum(report.left_s for report in findings.cells),
     }
 
 
-def _plain_cell(report: CellReport, store: Store) -> dict[str, Any]:
-    work = report.cell.work
+def _plain_cell(report: CellReport, findings: Findings, store: Store) -> dict[str, Any]:
+    work, study = report.cell.work, findings.study
     return {
+        "name": report.cell.name,
         "labels": dict(report.cell.labels),
+        "is_reference": any(each is report.cell for each in study.choose(study.reference)),
         "is_done": report.is_done,
         "num_units": report.num_units,
         "size": work.size,
@@ -85,70 +87,68 @@ def _plain_estimate(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def as_markdown(findings: Findings) -> str:
-    """Return the report to be read: claims first, then all cells, then what has not been run and what it would cost."""
-    parts = [f"# {findings.study.name}", findings.study.question]
-    parts.append(READING)
-    if findings.claims:
-        rows = [_claim_row(report) for report in findings.claims]
-        parts.append("## Claims\n\n" + _table(["claim", "found", "must be more than", "verdict"], rows))
-    known = [report for report in findings.cells if report.num_units]
-    if known:
-        parts.append("## Cells\n\n" + _cells_table(findings, known))
-    missing = [report for report in findings.cells if not report.is_done]
+def as_markdown(plain: dict[str, Any]) -> str:
+    """Return a report to be read: claims first, then all cells, then what has not been run and what it would cost."""
+    parts = [f"# {plain['study']}", plain["question"], READING]
+    if plain["claims"]:
+        parts.append("## Claims\n\n" + claims_table(plain))
+    if any(cell["num_units"] for cell in plain["cells"]):
+        parts.append("## Cells\n\n" + cells_table(plain))
+    missing = [cell for cell in plain["cells"] if not cell["is_done"]]
     if missing:
-        hours = sum(report.left_s for report in missing) / 3600
-        rows = [[_named(r.cell), f"{r.num_units} of {r.cell.work.size}", duration(r.left_s)] for r in missing]
+        hours = sum(cell["left_s"] for cell in missing) / 3600
+        rows = [[cell["name"], f"{cell['num_units']} of {cell['size']}", duration(cell["left_s"])] for cell in missing]
         table = _table(["cell", "units", "estimated, one core, beyond those above"], rows)
         parts.append(f"## Not run yet\n\nAbout {hours:.1f} hours of one core in all.\n\n" + table)
     return "\n\n".join(parts) + "\n"
 
 
-def _cells_table(findings: Findings, known: list[CellReport]) -> str:
-    labels = list(findings.study.cells[0].labels)
-    figures = [name for name in TITLES if any(name in report.figures for report in known)]
-    against = "less the reference's"
+def claims_table(plain: dict[str, Any]) -> str:
+    """Return how a report's claims stand."""
+    return _table(["claim", "found", "must be more than", "verdict"], [_claim_row(claim) for claim in plain["claims"]])
+
+
+def cells_table(plain: dict[str, Any]) -> str:
+    """Return what is known of a report's cells, of half-run ones too."""
+    known = [cell for cell in plain["cells"] if cell["num_units"]]
+    figures = [name for name in TITLES if any(name in cell["figures"] for cell in known)]
     rows = [
         [
-            *(str(report.cell.labels[name]) for name in labels),
-            f"{report.num_units}" + ("" if report.is_done else f" of {report.cell.work.size}"),
-            *(_shown(report.figures.get(name), name) for name in figures),
-            _compared(findings, report),
+            *(str(label) for label in cell["labels"].values()),
+            f"{cell['num_units']}" + ("" if cell["is_done"] else f" of {cell['size']}"),
+            *(_shown(cell["figures"].get(name), name) for name in figures),
+            _compared(cell),
         ]
-        for report in known
+        for cell in known
     ]
-    return _table([*labels, "episodes", *(TITLES[name] for name in figures), against], rows)
+    labels = list(plain["cells"][0]["labels"])
+    return _table([*labels, "episodes", *(TITLES[name] for name in figures), "less the reference's"], rows)
 
 
-def _compared(findings: Findings, report: CellReport) -> str:
-    if findings.study.reference_of(report.cell) is None:
-        return "(the reference)" if _is_reference(findings, report.cell) else "-"
-    figure = "success" if "success" in report.figures else "action_error"
-    told = _shown(report.against, figure, sign="+")
-    return told if report.p is None else f"{told}, p = {report.p:.2g}"
+def _compared(cell: dict[str, Any]) -> str:
+    if cell["is_reference"]:
+        return "(the reference)"
+    against = cell["against_reference"]
+    told = _shown(against, "success" if "success" in cell["figures"] else "action_error", sign="+")
+    return told if against is None or against["p"] is None else f"{told}, p = {against['p']:.2g}"
 
 
-def _is_reference(findings: Findings, cell: Cell) -> bool:
-    return any(each is cell for each in findings.study.choose(findings.study.reference))
+def _claim_row(claim: dict[str, Any]) -> list[str]:
+    figure, sign = claim["figure"], "+" if claim["second"] else ""
+    limit = f"{100 * claim['more_than']:{sign}.0f} %" if figure in SHARES else f"{claim['more_than']:{sign}g}"
+    return [claim["claim"], _shown(claim["estimate"], figure, sign=sign), limit, f"**{claim['verdict']}**"]
 
 
-def _claim_row(report: ClaimReport) -> list[str]:
-    claim = report.claim
-    sign = "+" if claim.second else ""
-    limit = f"{100 * claim.more_than:{sign}.0f} %" if claim.figure in SHARES else f"{claim.more_than:{sign}g}"
-    return [claim.name, _shown(report.estimate, claim.figure, sign=sign), limit, f"**{report.verdict}**"]
-
-
-def _shown(estimate: Estimate | None, figure: str, sign: str = "") -> str:
+def _shown(estimate: dict[str, Any] | None, figure: str, sign: str = "") -> str:
     if estimate is None:
         return "-"
     factor, digits, unit = (100, 0, " %") if figure in SHARES else (1, 0 if figure == "chunk_ms" else 3, "")
-    middle, low, high = (f"{factor * end:{sign}.{digits}f}" for end in (estimate.middle, estimate.low, estimate.high))
-    return f"{middle}{unit} ({low} to {high})" if isfinite(estimate.low) else f"{middle}{unit} (of one alone)"
 
+    def told(end: str) -> str:
+        return f"{factor * estimate[end]:{sign}.{digits}f}"
 
-def _named(cell: Cell) -> str:
-    return cell.name
+    interval = "of one alone" if estimate["low"] is None else f"{told('low')} to {told('high')}"
+    return f"{told('middle')}{unit} ({interval})"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

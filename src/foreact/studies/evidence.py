@@ -1,0 +1,96 @@
+"""All studies in one document. Whatever it says is read from their reports; nothing in it is typed by hand."""
+
+from pathlib import Path
+from typing import Any
+
+from foreact.files import write_whole
+from foreact.settings import read_json
+from foreact.studies.catalogue import STUDIES
+from foreact.studies.judging import find
+from foreact.studies.picture import draw
+from foreact.studies.report import READING, as_plain, cells_table, claims_table, duration
+from foreact.studies.store import Store
+from foreact.studies.work import write_json
+
+DOCUMENT = "evidence.md"
+FOLDER = "evidence"
+"""Beside the document: what it is made of."""
+SPENT = "spent.json"
+LEFT_OUT = ("quick",)
+"""It shows how studies work, and decides nothing."""
+NAMES = tuple(name for name in STUDIES if name not in LEFT_OUT)
+
+
+def gather(store: Store, docs: Path) -> None:
+    """Write every study's report into `docs`/evidence, and, once something has been run, its picture beside it."""
+    folder = docs / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in NAMES:
+        report = as_plain(find(STUDIES[name](), store), store)
+        write_json(folder / f"{name}.json", report)
+        if _is_begun(report):
+            draw(folder / f"{name}.png", report)
+    write_json(folder / SPENT, store.spent_s())
+
+
+def write_document(docs: Path) -> None:
+    """Write `docs`/evidence.md from the reports in `docs`/evidence.
+
+    Raises:
+        CheckpointError: A report is missing or cannot be read.
+    """
+    write_whole(docs / DOCUMENT, as_document(docs / FOLDER).encode())
+
+
+def as_document(folder: Path) -> str:
+    """Return the document that the reports in a folder make."""
+    reports = [read_json(folder / f"{name}.json") for name in NAMES]
+    spent: dict[str, float] = read_json(folder / SPENT)
+    parts = ["# Evidence", _introduction(reports, spent), "## Every claim", _verdicts(reports)]
+    for report in reports:
+        parts += [f"## {report['study']}", *_about(report)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction(reports: list[dict[str, Any]], spent: dict[str, float]) -> str:
+    cells = [cell for report in reports for cell in report["cells"]]
+    hours = ", ".join(f"{duration(seconds)} of {kind}" for kind, seconds in spent.items())
+    return (
+        "Claims are written down in the studies ([src/foreact/studies/catalogue](../src/foreact/studies/catalogue)) "
+        "before anything is run, and judged by their intervals alone; those that failed stand beside those that held. "
+        f"{READING}\n\n"
+        f"Of {len(cells)} cells {sum(cell['is_done'] for cell in cells)} have been run, on one core each: "
+        f"{hours or 'nothing yet'}. The others are listed with what they would take. Any line can be run again, "
+        "and what is missing be added:\n\n"
+        "    foreact study imagination --workers 2    # or another of the names below\n"
+        "    foreact evidence --studies outputs/studies    # this page, from what there is"
+    )
+
+
+def _verdicts(reports: list[dict[str, Any]]) -> str:
+    """Return how many claims hold, fail, are open, and which."""
+    rows = [(claim["verdict"], report["study"], claim["claim"]) for report in reports for claim in report["claims"]]
+    found = []
+    for verdict in dict.fromkeys(("holds", "fails", *(row[0] for row in rows))):
+        claims = [f"- {study}: {claim}" for each, study, claim in rows if each == verdict]
+        found.append(f"**{verdict}** ({len(claims)})" + "".join(["\n\n", "\n".join(claims)] if claims else []))
+    return "\n\n".join(found)
+
+
+def _about(report: dict[str, Any]) -> list[str]:
+    name = report["study"]
+    parts = [report["question"], claims_table(report)]
+    if _is_begun(report):
+        parts += [cells_table(report), f"![every cell of {name} with its interval]({FOLDER}/{name}.png)"]
+    missing = [cell for cell in report["cells"] if not cell["is_done"]]
+    if missing:
+        names = "; ".join(cell["name"] for cell in missing)
+        parts.append(
+            f"Not run, about {duration(sum(cell['left_s'] for cell in missing))} of one core "
+            f"(`foreact study {name}`): {names}."
+        )
+    return parts
+
+
+def _is_begun(report: dict[str, Any]) -> bool:
+    return any(cell["num_units"] for cell in report["cells"])

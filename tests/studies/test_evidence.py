@@ -1,0 +1,94 @@
+"""The document of all studies, made of constructed results of one of them."""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from foreact.errors import ForeactError
+from foreact.evaluation.episodes import EpisodeResult
+from foreact.evaluation.suite import EPISODES_FILE
+from foreact.studies.catalogue import get_study
+from foreact.studies.evidence import DOCUMENT, FOLDER, NAMES, SPENT, as_document, gather, write_document
+from foreact.studies.store import FINISHED_FILE, Store
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def docs(tmp_path_factory) -> Path:
+    """Imagining succeeds on all seeds of all tasks, reacting on none of `transfer_cube`'s."""
+    docs = tmp_path_factory.mktemp("docs")
+    store = Store(docs / "store")
+    for cell in get_study("imagination").cells:
+        fails = cell.labels == {"task": "transfer_cube", "policy": "reacts"}
+        folder = store.folder(cell.work)
+        folder.mkdir(parents=True)
+        seeds = range(cell.work.config.seed, cell.work.config.seed + cell.work.size)
+        results = [
+            EpisodeResult(
+                seed=seed,
+                success=not fails,
+                progress=1.0 - fails,
+                steps=10,
+                stage="hold",
+                imagination_error=[],
+                stage_ms=[{"imagine": 40.0}],
+                executed=[10],
+            )
+            for seed in seeds
+        ]
+        (folder / EPISODES_FILE).write_text("".join(json.dumps(asdict(result)) + "\n" for result in results))
+        (folder / FINISHED_FILE).write_text(json.dumps({"size": len(results), "seconds": 90.0, "expected_s": 45.0}))
+    gather(store, docs)
+    write_document(docs)
+    return docs
+
+
+def test_every_study_is_there_with_its_report_and_picture(docs) -> None:
+    text = (docs / DOCUMENT).read_text()
+    for name in NAMES:
+        assert f"\n## {name}\n" in text
+        assert json.loads((docs / FOLDER / f"{name}.json").read_text())["study"] == name
+    assert (docs / FOLDER / "imagination.png").read_bytes().startswith(b"\x89PNG")
+    assert "(evidence/imagination.png)" in text
+    assert "quick" not in NAMES
+
+
+def test_claims_stand_under_their_verdicts(docs) -> None:
+    verdicts = (docs / DOCUMENT).read_text().split("## Every claim")[1].split("\n## ")[0]
+    held, rest = verdicts.split("**fails**")
+    assert "- imagination: imagining helps: transfer_cube\n" in held and "all tasks together" in held
+    assert "- imagination: imagining helps: lift_cube\n" in rest, "where both succeed always, nothing is decided"
+    assert "- compute: " in rest.split("**not run yet**")[1]
+
+
+def test_what_was_spent_and_what_is_missing_is_said(docs) -> None:
+    text = (docs / DOCUMENT).read_text()
+    assert json.loads((docs / FOLDER / SPENT).read_text()) == {"evaluation": 8 * 90.0}
+    done, others = text.split("\n## memory\n")
+    assert "12 min of evaluation" in done and "| transfer_cube | imagines | 50 | 100 % (93 to 100) |" in done
+    assert "Not run" not in done.split("\n## imagination\n")[1], "this study is complete"
+    assert "`foreact study memory`): task=remember_bin, policy=imagines, history=one chunk;" in others
+
+
+def test_the_document_is_made_of_the_reports_alone(docs, tmp_path) -> None:
+    assert as_document(docs / FOLDER) == (docs / DOCUMENT).read_text()
+    copy = shutil.copytree(docs / FOLDER, tmp_path / FOLDER)
+    (copy / "memory.json").unlink()
+    with pytest.raises((ForeactError, FileNotFoundError), match="memory"):
+        as_document(copy)
+
+
+def test_of_nothing_run_there_is_a_document_too(tmp_path) -> None:
+    gather(Store(tmp_path / "store"), tmp_path)
+    write_document(tmp_path)
+    text = (tmp_path / DOCUMENT).read_text()
+    assert "0 have been run" in text and "nothing yet" in text and "**not run yet**" in text
+    assert ".png" not in text and not list((tmp_path / FOLDER).glob("*.png"))
+
+
+def test_our_own_document_is_what_its_reports_say() -> None:
+    assert (DOCS / DOCUMENT).read_text() == as_document(DOCS / FOLDER)
