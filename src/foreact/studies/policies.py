@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from statistics import mean
 from typing import Any, ClassVar
 
 import torch
@@ -45,7 +46,8 @@ class TrainingRun:
     def expected_s(self) -> float:
         """Seconds on one core: six operations a weight and token. Each latent frame is there clean and noisy.
 
-        Batches are padded to their longest episode, so the task with the longest ones counts.
+        Micro-batches are padded to their longest episode: if they are whole batches, the task with the longest ones
+        counts; if not, like is with like, and the mean does.
         """
         sizes, batch = self.recipe.transformer, self.recipe.batch
         video, action = (
@@ -56,8 +58,9 @@ class TrainingRun:
             )
         )
         tokens = video * sizes.video_tokens * (2 if batch.imagines else 1) + action * sizes.actions_per_latent_frame * 2
-        longest = max((_frames(dataset, self.recipe) for dataset in self.data), default=batch.max_frames)
-        frames = self.size * batch.global_batch * min(batch.max_frames, longest)
+        lengths = [min(batch.max_frames, _frames(dataset, self.recipe)) for dataset in self.data]
+        length = mean(lengths) if batch.micro_batch < batch.global_batch else max(lengths)
+        frames = self.size * batch.global_batch * length
         return 6 * sizes.num_layers * tokens * frames / OPERATIONS_PER_S
 
     @property

@@ -3,32 +3,32 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from foreact.studies.catalogue.grid import IMAGINES, TASKS, in_simulation, recipe, trained
+from foreact.studies.catalogue.grid import TWO_TASKS, TWO_TASKS_STEPS, in_simulation, small, trained
 from foreact.studies.cells import Cell, Study
 from foreact.studies.claims import Claim
 from foreact.training.run import Recipe
 
-OWN_STEPS = recipe(IMAGINES).optimization.num_steps
+OWN_STEPS = TWO_TASKS_STEPS
 STEPS = (OWN_STEPS, OWN_STEPS // 2, 2 * OWN_STEPS, 4 * OWN_STEPS)
-OWN, WIDE, SHORT_CHUNKS, SHORT_WINDOW = "own", "width 192", "chunks of 2", "window of 16"
+OWN, WIDE, SHORT_CHUNKS, SHORT_WINDOW = "own", "width 192", "chunks of 2", "window of 8"
 
 
 def compute() -> Study:
     """How does success grow with compute, and what should it be spent on?
 
-    One network for all tasks, trained for half, as many, twice and four times the recipe's steps, each with a learning
-    rate that falls to its own end; and with other sizes at the recipe's steps. More training is worth it as long as a
-    doubling gains 3 points or more.
+    One network for two tasks, trained for half, as many, twice and four times the steps of the other studies of two
+    tasks, each with a learning rate that falls to its own end; and with other sizes at those studies' steps. More
+    training is worth it as long as a doubling gains 3 points or more.
     """
     policies = list(_sizes())
     cells = tuple(
         Cell(
             labels={"task": task, "steps": settings.optimization.num_steps, "size": size},
-            policy=trained(settings),
+            policy=trained(settings, TWO_TASKS),
             measure=in_simulation(task),
         )
         for size, settings in policies
-        for task in TASKS
+        for task in TWO_TASKS
     )
     doublings = [(more, more // 2) for more in sorted(STEPS)[1:]]
     own = {"steps": OWN_STEPS, "size": OWN}
@@ -56,7 +56,7 @@ def compute() -> Study:
 
 
 def _sizes() -> Iterator[tuple[str, Recipe]]:
-    own = recipe()
+    own = small()
     for steps in STEPS[:3]:
         yield OWN, _for_steps(own, steps)
     sizes, inference = own.transformer, own.inference
@@ -72,8 +72,8 @@ def _sizes() -> Iterator[tuple[str, Recipe]]:
         SHORT_WINDOW,
         replace(
             own,
-            batch=replace(own.batch, window=(4, 16)),
-            inference=replace(inference, window=16),
+            batch=replace(own.batch, window=(4, 8)),
+            inference=replace(inference, window=8),
         ),
     )
     yield (
