@@ -1,6 +1,6 @@
 """Shapes are checked in every test: jaxtyping's annotations are enforced here and free at run time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hypothesis import settings
@@ -260,3 +260,27 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def mutated() -> Callable[[np.random.Generator, list[bytes]], bytes]:
+    """Makes of some messages one of which bytes were changed, left out, doubled or taken from another."""
+
+    def make(rng: np.random.Generator, messages: list[bytes]) -> bytes:
+        data = bytearray(messages[rng.integers(len(messages))])
+        for _ in range(rng.integers(1, 5)):
+            at, kind = int(rng.integers(len(data) + 1)), rng.integers(5)
+            if kind == 0:
+                data = data[:at]
+            elif kind == 1:
+                data[at : at + 1] = rng.bytes(1)
+            elif kind == 2:
+                data[at:at] = rng.bytes(int(rng.integers(1, 9)))
+            elif kind == 3:
+                del data[at : at + int(rng.integers(1, 9))]
+            else:
+                other = messages[rng.integers(len(messages))]
+                data[at:at] = other[int(rng.integers(len(other))) :][:64]
+        return bytes(data)
+
+    return make

@@ -1,5 +1,5 @@
-from threading import Thread
-from time import monotonic
+from threading import Event, Thread
+from time import monotonic, sleep
 
 import pytest
 
@@ -40,6 +40,64 @@ def test_what_can_wait_comes_last_and_never_with_what_cannot() -> None:
         waiting.put(name, due_s=due_s, batchable=True, can_wait=can_wait)
     assert names(waiting.take(0.0)) == ["late"]
     assert names(waiting.take(0.0)) == ["flood", "simulator"]
+
+
+def test_what_can_wait_is_not_begun_just_before_a_robot_comes() -> None:
+    waiting = queue()
+    for _ in range(3):
+        waiting.put("robot", due_s=0.0, batchable=True, asker="robot")
+        assert names(waiting.take(0.0)) == ["robot"]
+        sleep(0.1)
+    waiting.put("flood", due_s=0.0, batchable=True, can_wait=True)
+    taken = []
+    thread = Thread(target=lambda: taken.extend(names(waiting.take(10.0))))  # it would take until long after that
+    thread.start()
+    sleep(0.02)
+    assert taken == [], "the robot was expected by now, and is still due"
+    waiting.put("robot", due_s=0.0, batchable=True, asker="robot")
+    thread.join()
+    assert taken == ["robot"]
+
+
+def test_what_can_wait_is_begun_where_there_is_time_or_nobody_comes() -> None:
+    waiting = queue()
+    for _ in range(2):
+        waiting.put("robot", due_s=0.0, batchable=True, asker="robot")
+        waiting.take(0.0)
+        sleep(0.1)
+    waiting.put("flood", due_s=0.0, batchable=True, can_wait=True)
+    begun_s = monotonic()
+    assert names(waiting.take(10.0)) == ["flood"]
+    assert monotonic() - begun_s < 1.0, "the robot is overdue and not waited for any longer"
+    for _ in range(2):
+        waiting.put("robot", due_s=0.0, batchable=True, asker="robot")
+        waiting.take(0.0)
+        sleep(0.3)
+    waiting.put("robot", due_s=0.0, batchable=True, asker="robot")
+    waiting.take(0.0)
+    waiting.put("flood", due_s=0.0, batchable=True, can_wait=True)
+    begun_s = monotonic()
+    assert names(waiting.take(0.01)) == ["flood"]
+    assert monotonic() - begun_s < 0.2, "long before the robot comes"
+
+
+def test_nothing_is_held_back_for_ever(monkeypatch) -> None:
+    monkeypatch.setattr("foreact.serving.queue.MOST_HELD_S", 0.3)
+    waiting, stop = queue(), Event()
+
+    def ask() -> None:
+        while not stop.wait(0.05):
+            waiting.put("robot", due_s=0.0, batchable=True, asker="robot")
+
+    thread = Thread(target=ask)
+    thread.start()
+    taken = [name for _ in range(3) for name in names(waiting.take(0.0))]  # now it is known how often the robot comes
+    waiting.put("flood", due_s=0.0, batchable=True, can_wait=True)
+    while "flood" not in taken and len(taken) < 100:
+        taken += names(waiting.take(10.0))
+    stop.set()
+    thread.join()
+    assert "flood" in taken and taken.index("flood") > 3
 
 
 def test_no_more_than_may_wait() -> None:

@@ -65,13 +65,14 @@ class Engine:
         Args:
             question: All those asked at a time are of different controllers of one policy.
             moves_s: Seconds for which the robot has actions left.
-            can_wait: Whether it comes after all questions that cannot.
+            can_wait: Whether it comes after all questions that cannot, those of robots that are about to ask included.
 
         Raises:
             RefusalError: busy or shutting_down.
         """
         deadline_s = monotonic() + moves_s if moves_s else None
-        return self._put(_Job(what=question, deadline_s=deadline_s), batchable=True, can_wait=can_wait)
+        asker = id(question.controller) if moves_s else None
+        return self._put(_Job(what=question, deadline_s=deadline_s), batchable=True, can_wait=can_wait, asker=asker)
 
     def call(self, work: Callable[[], Any], *, can_wait: bool = False) -> Future:
         """Return what will be the result of calling `work` on the thread; it raises what `ask`'s answers do.
@@ -90,9 +91,9 @@ class Engine:
         self._queue.close()
         self._thread.join()
 
-    def _put(self, job: _Job, *, batchable: bool, can_wait: bool) -> Future:
+    def _put(self, job: _Job, *, batchable: bool, can_wait: bool, asker: int | None = None) -> Future:
         due_s = monotonic() + UNHURRIED_S if job.deadline_s is None else job.deadline_s
-        self._queue.put(job, due_s=due_s, batchable=batchable, can_wait=can_wait)
+        self._queue.put(job, due_s=due_s, batchable=batchable, can_wait=can_wait, asker=asker)
         self._metrics.queue.set(len(self._queue))
         return job.future
 

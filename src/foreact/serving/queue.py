@@ -1,7 +1,7 @@
 """What waits to be computed, the most urgent first."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Condition
@@ -9,9 +9,13 @@ from time import monotonic
 from typing import Generic, TypeVar
 
 from foreact.control.protocol import RefusalError
+from foreact.serving.arrivals import Arrivals
 from foreact.serving.config import Batching
 
 T = TypeVar("T")
+MOST_HELD_S = 4.0
+"""Seconds for which what can wait is held back at most: its clients are still there then."""
+_LOOK_AGAIN_S = 0.02
 
 
 @dataclass(order=True)
@@ -47,12 +51,22 @@ class DueQueue(Generic[T]):
         self._heap: list[Waiting[T]] = []
         self._changed, self._numbers = Condition(), count()
         self._closed = False
+        self._arrivals = Arrivals()
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def put(self, item: T, *, due_s: float, batchable: bool, can_wait: bool = False) -> None:
+    def put(
+        self, item: T, *, due_s: float, batchable: bool, can_wait: bool = False, asker: Hashable | None = None
+    ) -> None:
         """Add one; what can wait does so, and is not computed together with what cannot.
+
+        Args:
+            item: It.
+            due_s: When it is needed, by the monotonic clock.
+            batchable: Whether it can be computed together with others that are.
+            can_wait: Whether it comes after everything that cannot, and is not begun when such is about to come.
+            asker: Who asks at even distances, and is expected again; None: nobody knows.
 
         Raises:
             RefusalError: busy or shutting_down: as many as may wait do, or the queue is closed.
@@ -62,7 +76,10 @@ class DueQueue(Generic[T]):
                 raise RefusalError("shutting_down", "policy server", got="is shutting down", cure="connect again later")
             if len(self._heap) >= self._most:
                 raise RefusalError("busy", "requests waiting", got=len(self._heap), allowed=f"up to {self._most}")
-            waiting = Waiting(can_wait, due_s, next(self._numbers), item, batchable, monotonic())
+            now_s = monotonic()
+            if asker is not None and not can_wait:
+                self._arrivals.note(asker, now_s)
+            waiting = Waiting(can_wait, due_s, next(self._numbers), item, batchable, now_s)
             heapq.heappush(self._heap, waiting)
             self._changed.notify()
 
@@ -78,6 +95,7 @@ class DueQueue(Generic[T]):
                 self._changed.wait()
             if not self._heap:
                 return []
+            self._hold_back(expected_s)
             if self._heap[0].batchable:
                 self._await_others(free_s, expected_s)
             return self._pop_batch()
@@ -87,6 +105,16 @@ class DueQueue(Generic[T]):
         with self._changed:
             self._closed = True
             self._changed.notify()
+
+    def _hold_back(self, expected_s: float) -> None:
+        """Return once what comes first cannot wait, or will be computed before the next that cannot is expected."""
+        while self._heap[0].can_wait and not self._closed:
+            now_s = monotonic()
+            next_s, held_until_s = self._arrivals.next_s(now_s), self._heap[0].since_s + MOST_HELD_S
+            if now_s + expected_s <= next_s or now_s >= held_until_s:
+                return
+            # Looked at again when something comes, or when what was expected has not come.
+            self._changed.wait(min(held_until_s - now_s, max(next_s - now_s, _LOOK_AGAIN_S)))
 
     def _await_others(self, free_s: float, expected_s: float) -> None:
         while not self._closed:
