@@ -89,6 +89,28 @@ def compare(pairs: list[Pair]) -> dict[str, Any]:
     }
 
 
+def less(these: Results, others: Results) -> list[tuple[EpisodeResult, EpisodeResult]]:
+    """Return two controllers' episodes seed by seed."""
+    return [(these[seed], others[seed]) for seed in sorted(these.keys() & others.keys())]
+
+
+def subtract(pairs: list[tuple[EpisodeResult, EpisodeResult]]) -> dict[str, Any]:
+    """Return what one controller has more than another, on the same seeds."""
+    gained = sum(this.success and not other.success for this, other in pairs)
+    lost = sum(other.success and not this.success for this, other in pairs)
+    errors = np.array([np.mean(this.imagination_error) - np.mean(other.imagination_error) for this, other in pairs])
+    return {
+        "episodes": len(pairs),
+        "only_this_succeeds": gained,
+        "only_other_succeeds": lost,
+        "difference": (gained - lost) / len(pairs),
+        "difference_ci95": paired_difference_interval(gained, lost, len(pairs)),
+        "mcnemar_p": mcnemar_p(gained, lost),
+        "imagination_error_difference": float(errors.mean()),
+        "imagination_error_difference_ci95": _interval(mean_of, errors),
+    }
+
+
 def judge(compared: dict[str, Any]) -> dict[str, Any]:
     """Return whether at least 90 % of the success is kept, in at most 60 % of the time."""
     return {

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import ALL_CELLS, CONTROLLERS, LATENCIES_MS, TASKS, Cell, episodes_in, with_short_chunks
-from figures import Results, compare, judge, measure, pair
+from figures import Results, compare, judge, less, measure, pair, subtract
 from telling import draw, tell, write_readme
 
 import foreact
@@ -94,7 +94,23 @@ def gather(policy: Policy, given: argparse.Namespace) -> dict[str, Any]:
     for cell, results in found.items():
         what = {"task": cell.task, "latency_ms": cell.latency_ms, "controller": cell.controller}
         result["cells"].append(what | {"computed_as": cell.computed_as.controller} | measure(results, hz))
-    return result | _compare_all(found, hz)
+    return result | _compare_all(found, hz) | {"grounded_less_naive": _grounded_less_naive(found)}
+
+
+def _grounded_less_naive(found: dict[Cell, Results]) -> list[dict[str, Any]]:
+    rows = []
+    for latency_ms in sorted(LATENCIES_MS):
+        pairs = {}
+        for task in TASKS:
+            grounded, naive = (
+                Cell(task=task, controller=controller, latency_ms=latency_ms) for controller in ("grounded", "naive")
+            )
+            if grounded.computed_as != naive.computed_as and grounded in found and naive in found:
+                pairs[task] = less(found[grounded], found[naive])
+        if len(pairs) == len(TASKS):
+            pairs["all tasks"] = [one for task in TASKS for one in pairs[task]]
+        rows += [{"task": task, "latency_ms": latency_ms} | subtract(both) for task, both in pairs.items()]
+    return rows
 
 
 def _compare_all(found: dict[Cell, Results], action_hz: float) -> dict[str, Any]:

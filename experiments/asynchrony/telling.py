@@ -22,6 +22,7 @@ def tell(result: dict[str, Any]) -> str:
         if rows := [row for row in result["cells"] if row["task"] == task]:
             lines += [f"### {task}", "", *_cells(rows), ""]
     lines += ["## Beside the synchronous controller, same latency, same seeds", "", *_comparisons(result), ""]
+    lines += ["## Grounded less naive, same latency, same seeds", "", *_differences(result), ""]
     lines += ["## Grounded at 320 ms", ""]
     for task, verdicts in result["claims"].items():
         lines += [f"- {task}: " + "; ".join(f"{claim}: **{verdict}**" for claim, verdict in verdicts.items()) + "."]
@@ -61,6 +62,22 @@ def _comparisons(result: dict[str, Any]) -> list[str]:
         for row in result["comparisons"]
     ]
     return head + lines
+
+
+def _differences(result: dict[str, Any]) -> list[str]:
+    head = [
+        "| task | latency | only grounded / only naive | success | p | imagination error |",
+        "|---|---|---|---|---|---|",
+    ]
+    return head + [
+        f"| {row['task']} | {row['latency_ms']} ms | {row['only_this_succeeds']} / {row['only_other_succeeds']} of"
+        f" {row['episodes']} | {100 * row['difference']:+.0f} % ({100 * row['difference_ci95'][0]:+.0f} to"
+        f" {100 * row['difference_ci95'][1]:+.0f}) | {row['mcnemar_p']:.2g} |"
+        f" {row['imagination_error_difference']:+.3f}"
+        + "".join(f" ({low:+.3f} to {high:+.3f})" for low, high in [row["imagination_error_difference_ci95"]])
+        + " |"
+        for row in result["grounded_less_naive"]
+    ]
 
 
 def _place(row: dict[str, Any]) -> tuple[int, int]:
