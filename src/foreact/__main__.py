@@ -13,7 +13,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         sys.exit(f"error: {NotInstalledError('the foreact command', missing=error.name, extra='policy')}")
     try:
-        cli.main()
+        try:
+            cli.main()
+        finally:
+            sys.stdout.flush()  # here rather than when Python ends, which would complain
     except BrokenPipeError:  # whoever read our output has seen enough of it: `foreact --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
