@@ -71,15 +71,8 @@ def compare(pairs: list[Pair]) -> dict[str, Any]:
     steps = np.array([(pair.this.steps, pair.synchronous.steps) for pair in pairs], float).T
     moving = steps - np.array([pair.first for pair in pairs])
     both = solved.all(axis=0)
-    gained, lost = int((solved[0] > solved[1]).sum()), int((solved[0] < solved[1]).sum())
     frugal = np.array([pair.this.success and sum(pair.this.executed) <= pair.limit for pair in pairs], float)
-    return {
-        "episodes": len(pairs),
-        "only_this_succeeds": gained,
-        "only_synchronous_succeeds": lost,
-        "difference": (gained - lost) / len(pairs),
-        "difference_ci95": paired_difference_interval(gained, lost, len(pairs)),
-        "mcnemar_p": mcnemar_p(gained, lost),
+    return _success_difference([(pair.this, pair.synchronous) for pair in pairs]) | {
         "success_ratio": _with_interval(*solved),
         "success_ratio_with_as_many_actions": _with_interval(frugal, solved[1]),
         "both_succeed": int(both.sum()),
@@ -89,16 +82,23 @@ def compare(pairs: list[Pair]) -> dict[str, Any]:
     }
 
 
-def less(these: Results, others: Results) -> list[tuple[EpisodeResult, EpisodeResult]]:
+def same_seeds(these: Results, others: Results) -> list[tuple[EpisodeResult, EpisodeResult]]:
     """Return two controllers' episodes seed by seed."""
     return [(these[seed], others[seed]) for seed in sorted(these.keys() & others.keys())]
 
 
 def subtract(pairs: list[tuple[EpisodeResult, EpisodeResult]]) -> dict[str, Any]:
     """Return what one controller has more than another, on the same seeds."""
+    errors = np.array([np.mean(this.imagination_error) - np.mean(other.imagination_error) for this, other in pairs])
+    return _success_difference(pairs) | {
+        "imagination_error_difference": float(errors.mean()),
+        "imagination_error_difference_ci95": _interval(mean_of, errors),
+    }
+
+
+def _success_difference(pairs: list[tuple[EpisodeResult, EpisodeResult]]) -> dict[str, Any]:
     gained = sum(this.success and not other.success for this, other in pairs)
     lost = sum(other.success and not this.success for this, other in pairs)
-    errors = np.array([np.mean(this.imagination_error) - np.mean(other.imagination_error) for this, other in pairs])
     return {
         "episodes": len(pairs),
         "only_this_succeeds": gained,
@@ -106,8 +106,6 @@ def subtract(pairs: list[tuple[EpisodeResult, EpisodeResult]]) -> dict[str, Any]
         "difference": (gained - lost) / len(pairs),
         "difference_ci95": paired_difference_interval(gained, lost, len(pairs)),
         "mcnemar_p": mcnemar_p(gained, lost),
-        "imagination_error_difference": float(errors.mean()),
-        "imagination_error_difference_ci95": _interval(mean_of, errors),
     }
 
 

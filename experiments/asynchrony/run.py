@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import ALL_CELLS, CONTROLLERS, LATENCIES_MS, TASKS, Cell, episodes_in, with_short_chunks
-from figures import Results, compare, judge, less, measure, pair, subtract
+from figures import Results, compare, judge, measure, pair, same_seeds, subtract
 from telling import draw, tell, write_readme
 
 import foreact
@@ -106,7 +106,7 @@ def _grounded_less_naive(found: dict[Cell, Results]) -> list[dict[str, Any]]:
                 Cell(task=task, controller=controller, latency_ms=latency_ms) for controller in ("grounded", "naive")
             )
             if grounded.computed_as != naive.computed_as and grounded in found and naive in found:
-                pairs[task] = less(found[grounded], found[naive])
+                pairs[task] = same_seeds(found[grounded], found[naive])
         if len(pairs) == len(TASKS):
             pairs["all tasks"] = [one for task in TASKS for one in pairs[task]]
         rows += [{"task": task, "latency_ms": latency_ms} | subtract(both) for task, both in pairs.items()]

@@ -54,7 +54,7 @@ def _comparisons(result: dict[str, Any]) -> list[str]:
     ]
     lines = [
         f"| {row['task']} | {row['latency_ms']} ms | {row['controller']} | {row['only_this_succeeds']} /"
-        f" {row['only_synchronous_succeeds']} of {row['episodes']} | {100 * row['difference']:+.0f} %"
+        f" {row['only_other_succeeds']} of {row['episodes']} | {100 * row['difference']:+.0f} %"
         f" ({100 * row['difference_ci95'][0]:+.0f} to {100 * row['difference_ci95'][1]:+.0f}) |"
         f" {row['mcnemar_p']:.2g} | {_ratio(row['success_ratio'])} |"
         f" {_ratio(row['success_ratio_with_as_many_actions'])} | {_ratio(row['time_ratio_where_both_succeed'])} |"

@@ -21,6 +21,7 @@ from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
 from foreact.policy.predictor import Prediction, Rollout
 from foreact.policy.viewer import Frames, LatentViewer, hold_last, moving_frames, squared_errors
+from foreact.training.validation import relive
 
 POLICY, VIDEO_ONLY, FORWARD, INVERSE, HELD = "policy", "video only", "forward dynamics", "inverse dynamics", "held"
 """The four modes, and the guess that nothing changes: the last action, or the last frame, held."""
@@ -93,21 +94,15 @@ def check_answers_all(policy: Policy) -> None:
 
 def ask_chunks(policy: Policy, sequence: TrainingSequence, *, seed: int) -> Iterator[Answers]:
     """Yield the answers to all four questions for every whole chunk of a recorded episode, each from its history."""
-    predictor, encode = policy.predictor, policy.networks.text_encoder.encode
-    rollout = predictor.start(encode([sequence.instruction]), encode([""]), seed=seed)
-    predictor.append_observed(rollout, sequence.latents[:, :1], sequence.executed[:1])
-    chunk = policy.config.latent_frames_per_chunk
-    for start in range(1, sequence.num_frames - chunk + 1, chunk):
-        now = slice(start, start + chunk)
+    for now, rollout in relive(policy, sequence, seed=seed):
         yield _ask(policy, rollout, sequence, now)
-        predictor.append_observed(rollout, sequence.latents[:, now], sequence.executed[now])
 
 
 def _ask(policy: Policy, rollout: Rollout, sequence: TrainingSequence, now: slice) -> Answers:
     predictor, before_video = policy.predictor, rollout.generator.get_state()
     imagined = predictor.imagine(rollout)
     before_actions = rollout.generator.get_state()
-    still_actions, still_latents = _held_action(sequence, now), _held_frame(sequence, now)
+    still_actions, still_latents = _held_action(sequence, now), held_frame(sequence, now)
 
     def ask(question: Callable[[Rollout, Tensor], Tensor], told: Tensor, noise: Tensor) -> Tensor:
         rollout.generator.set_state(noise)
@@ -128,7 +123,7 @@ def _held_action(sequence: TrainingSequence, now: slice) -> Tensor:
     return sequence.executed[now.start - 1, -1].expand_as(sequence.actions[now])
 
 
-def _held_frame(sequence: TrainingSequence, now: slice) -> Tensor:
+def held_frame(sequence: TrainingSequence, now: slice) -> Tensor:
     """Return the last latent frame before these, all along them."""
     return sequence.latents[:, now.start - 1, None].expand_as(sequence.latents[:, now])
 
@@ -194,7 +189,7 @@ def _video_errors(
         FORWARD: answers.foreseen,
         FORWARD_STILL: answers.foreseen_still,
     }
-    held = _held_frame(sequence, answers.now)
+    held = held_frame(sequence, answers.now)
     distances = {who: frame_distances(z, seen)[valid].numpy() for who, z in (latents | {HELD: held}).items()}
     frames = {who: viewer.peek(z) for who, z in latents.items()} | {HELD: hold_last(last, _num_frames(real))}
     counted = moving_frames(real, last) & np.repeat(valid.numpy(), policy.embodiment.timing.vae_factor)

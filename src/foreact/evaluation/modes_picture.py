@@ -10,11 +10,12 @@ from torch import Tensor
 from foreact.data.batch import TrainingSequence
 from foreact.embodiments.actions import CHANNEL_NAMES
 from foreact.evaluation.canvas import mosaic
-from foreact.evaluation.modes import Answers
+from foreact.evaluation.modes import Answers, held_frame
 from foreact.files import write_whole
 from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
 from foreact.policy.viewer import Frames, LatentViewer, psnr_db, squared_errors
+from foreact.training.validation import whole_chunks
 
 matplotlib.use("Agg")
 
@@ -35,11 +36,9 @@ LINES = {
 def liveliest_chunk(sequence: TrainingSequence, frames_per_chunk: int) -> tuple[float, slice]:
     """Return how much the picture changes in the whole chunk in which it changes most, and that chunk's frames."""
     chunks = []
-    for start in range(1, sequence.num_frames - frames_per_chunk + 1, frames_per_chunk):
-        now = slice(start, start + frames_per_chunk)
-        seen = sequence.latents[:, now]
-        held = sequence.latents[:, start - 1, None].expand_as(seen)
-        chunks.append((float(frame_distances(held, seen).mean()), now))
+    for now in whole_chunks(sequence, frames_per_chunk):
+        changes = frame_distances(held_frame(sequence, now), sequence.latents[:, now])
+        chunks.append((float(changes.mean()), now))
     return max(chunks, key=lambda chunk: chunk[0], default=(0.0, slice(0, 0)))
 
 

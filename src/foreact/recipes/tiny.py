@@ -10,6 +10,9 @@ from foreact.training.run import Recipe
 from foreact.training.step import BatchConfig
 from foreact.transformer.model import TransformerConfig
 
+REACTIVE_STEP_COST = 0.74
+"""Processor time of a training step without noisy video, in those of `tiny` (`benchmarks/training_step.py`)."""
+
 
 def tiny() -> Recipe:
     """Return the recipe of the shipped policy: two arms, the top camera, 16 video tokens per latent frame."""
@@ -32,7 +35,7 @@ def tiny() -> Recipe:
         ),
         corruption=corruption,
         # Sequences of like length go together. Two at a time waste least on padding (1.65 times as fast as eight on one
-        # core, four tasks of 8 to 32 frames) and change nothing else; a GPU may rather have all eight.
+        # core, four tasks, benchmarks/training_step.py) and change nothing else; a GPU may rather have all eight.
         batch=BatchConfig(global_batch=8, micro_batch=2, max_frames=48),
         optimization=OptimizationConfig(num_steps=2800, learning_rate=1.5e-3, warmup_steps=60, ema_decay=0.995),
         judge_every=700,
@@ -66,13 +69,12 @@ def tiny_grounded() -> Recipe:
 def tiny_reactive() -> Recipe:
     """Return the baseline of `tiny`: the same network without imagination, actions straight from what was seen.
 
-    A step costs 0.74 of one of `tiny`, since there is no noisy video (processor time, four tasks, one core); it gets
-    1.35 times as many for the same cost.
+    It gets as many more steps as `tiny`'s cost.
     """
     recipe = tiny()
     return replace(
         recipe,
         batch=replace(recipe.batch, imagines=False),
         inference=replace(recipe.inference, imagines=False),
-        optimization=replace(recipe.optimization, num_steps=round(1.35 * recipe.optimization.num_steps)),
+        optimization=replace(recipe.optimization, num_steps=round(recipe.optimization.num_steps / REACTIVE_STEP_COST)),
     )

@@ -9,7 +9,7 @@ import torch
 from foreact.data.batch import TrainingSequence
 from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import Prediction
+from foreact.policy.predictor import Prediction, Rollout
 from foreact.policy.viewer import LatentViewer, hold_last, moving_frames, psnr_db, squared_errors
 
 RARELY = 0.99
@@ -69,11 +69,24 @@ def open_loop_error(policy: Policy, sequences: list[TrainingSequence], *, seed: 
 
 def predict_chunks(policy: Policy, sequence: TrainingSequence, *, seed: int) -> Iterator[tuple[slice, Prediction]]:
     """Yield (latent frames, prediction) of every whole chunk of a recorded episode, each from its real history."""
+    for now, rollout in relive(policy, sequence, seed=seed):
+        yield now, policy.predictor.predict(rollout)
+
+
+def relive(policy: Policy, sequence: TrainingSequence, *, seed: int) -> Iterator[tuple[slice, Rollout]]:
+    """Yield (latent frames, rollout) before every whole chunk of a recorded episode, all before it committed as real.
+
+    Between two chunks the rollout may be asked anything; it must not be committed to.
+    """
     predictor, encode = policy.predictor, policy.networks.text_encoder.encode
     rollout = predictor.start(encode([sequence.instruction]), encode([""]), seed=seed)
     predictor.append_observed(rollout, sequence.latents[:, :1], sequence.executed[:1])
-    chunk = policy.config.latent_frames_per_chunk
-    for start in range(1, sequence.num_frames - chunk + 1, chunk):
-        now = slice(start, start + chunk)
-        yield now, predictor.predict(rollout)
+    for now in whole_chunks(sequence, policy.config.latent_frames_per_chunk):
+        yield now, rollout
         predictor.append_observed(rollout, sequence.latents[:, now], sequence.executed[now])
+
+
+def whole_chunks(sequence: TrainingSequence, frames_per_chunk: int) -> Iterator[slice]:
+    """Yield the latent frames of every whole chunk after the first frame, which is observed alone."""
+    for start in range(1, sequence.num_frames - frames_per_chunk + 1, frames_per_chunk):
+        yield slice(start, start + frames_per_chunk)

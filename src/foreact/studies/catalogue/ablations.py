@@ -15,7 +15,7 @@ SHARED, SHARED_TIME = "shared backbone, equal parameters", "shared backbone, equ
 SHARED_WIDTH, SHARED_FFN_DIM = 152, 544
 """1,881,902 weights in all, where separate streams have 1,889,950."""
 SHARED_STEP_COST = 1.42
-"""Processor time of its training step, in those of separate streams (measured on one core, taking turns)."""
+"""Processor time of its training step, in those of separate streams (`benchmarks/training_step.py`)."""
 SUCCESS, HALF_IMAGINED, HELD_OUT = "success", "success at s = 0.5", "action error"
 
 
@@ -50,7 +50,7 @@ def _changed(own: Recipe) -> Iterator[tuple[str, Recipe]]:
     """Yield what is changed and the settings with it."""
     yield NONE, own
     yield CLEAN, replace(own, corruption=replace(own.corruption, noisy_history_probability=0.0))
-    shared = replace(own, transformer=replace(own.transformer, **_shared()))
+    shared = replace(own, transformer=replace(own.transformer, **shared_backbone()))
     steps = round(own.optimization.num_steps / SHARED_STEP_COST)
     yield SHARED, shared
     yield SHARED_TIME, replace(shared, optimization=replace(own.optimization, num_steps=steps))
@@ -58,7 +58,8 @@ def _changed(own: Recipe) -> Iterator[tuple[str, Recipe]]:
     yield RANDOM, replace(own, action_initialization="random")
 
 
-def _shared() -> dict[str, Any]:
+def shared_backbone() -> dict[str, Any]:
+    """Return the sizes of a transformer in which both streams share their blocks, with as many weights."""
     return {
         "backbone": "shared",
         "action_embedding": "linear",

@@ -7,6 +7,7 @@ from typing import Literal
 from foreact.evaluation.demonstrations import CollectionConfig
 from foreact.evaluation.suite import EvaluationConfig
 from foreact.recipes import get_recipe
+from foreact.recipes.tiny import REACTIVE_STEP_COST
 from foreact.studies.demonstrations import Demonstrations
 from foreact.studies.policies import TrainingRun
 from foreact.training.run import Recipe
@@ -22,7 +23,7 @@ NUM_HELD_OUT = 5
 NUM_SEEDS = 50
 IMAGINES, REACTS = "imagines", "reacts"
 RECIPES = {IMAGINES: "tiny", REACTS: "tiny-reactive"}
-STEP_COST = {IMAGINES: 1.0, REACTS: 0.74}
+STEP_COST = {IMAGINES: 1.0, REACTS: REACTIVE_STEP_COST}
 """Processor time of a training step; both sides are trained for as long."""
 
 Side = Literal["imagines", "reacts"]
