@@ -23,6 +23,8 @@ from foreact.recipes.tiny import tiny, tiny_reactive
 from foreact.studies.catalogue.ablations import shared_backbone
 from foreact.training.run import Recipe, train
 
+GLOBAL_BATCH = 8
+"""Sequences a step of every form: enough that it matters how they are cut."""
 MICRO_BATCHES = (8, 4, 2, 1)
 NEVER = 10**9
 OWN = "tiny"
@@ -31,16 +33,17 @@ WARM_UP = 1
 
 def forms() -> dict[str, Recipe]:
     """Return by name what is timed: `tiny` as it is, what differs in one thing, and its baselines."""
-    own, reactive = tiny(), tiny_reactive()
-    micro = own.batch.micro_batch
+    own, reactive = (
+        replace(recipe, batch=replace(recipe.batch, global_batch=GLOBAL_BATCH)) for recipe in (tiny(), tiny_reactive())
+    )
     return {
         OWN: own,
         **{
             f"{OWN}, {size} at a time": replace(own, batch=replace(own.batch, micro_batch=size))
             for size in MICRO_BATCHES
-            if size != micro
+            if size != own.batch.micro_batch
         },
-        "without imagination": replace(reactive, batch=replace(reactive.batch, micro_batch=micro)),
+        "without imagination": reactive,
         "shared backbone": replace(own, transformer=replace(own.transformer, **shared_backbone())),
     }
 

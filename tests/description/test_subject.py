@@ -35,7 +35,8 @@ def test_a_policy_is_what_its_recipe_was(folder):
     assert policy.transformer == recipe.transformer
     measured = {"disagreement_threshold": policy.inference.disagreement_threshold}
     assert policy.inference == replace(recipe.inference, **measured) and measured["disagreement_threshold"] > 0
-    assert replace(policy.batch, micro_batch=recipe.batch.micro_batch) == recipe.batch, "how it is cut changes nothing"
+    sizes = {"global_batch": recipe.batch.global_batch, "micro_batch": recipe.batch.micro_batch}
+    assert replace(policy.batch, **sizes) == recipe.batch, "what ships was trained with larger batches"
     assert policy.embodiment == recipe.embodiment
     ignored = ("latents_mean", "latents_std", "_class_name", "_diffusers_version", "_use_default_values")
     small = {key: value for key, value in recipe.video_vae.items() if key not in ignored}

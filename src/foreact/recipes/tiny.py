@@ -34,11 +34,11 @@ def tiny() -> Recipe:
             text_dim=64,
         ),
         corruption=corruption,
-        # Sequences of like length go together. Two at a time waste least on padding (1.65 times as fast as eight on one
-        # core, four tasks, benchmarks/training_step.py) and change nothing else; a GPU may rather have all eight.
-        batch=BatchConfig(global_batch=8, micro_batch=2, max_frames=48),
-        optimization=OptimizationConfig(num_steps=2800, learning_rate=1.5e-3, warmup_steps=60, ema_decay=0.995),
-        judge_every=700,
+        # Sequences of like length go together. Two at a time waste least on padding (benchmarks/training_step.py) and
+        # change nothing else; a GPU may rather have all at once.
+        batch=BatchConfig(global_batch=4, micro_batch=2, max_frames=48),
+        optimization=OptimizationConfig(num_steps=4000, learning_rate=4e-3, warmup_steps=60, ema_decay=0.997),
+        judge_every=1000,
         inference=InferenceConfig(
             latent_frames_per_chunk=4,
             window=64,
@@ -61,8 +61,8 @@ def tiny_grounded() -> Recipe:
         recipe,
         corruption=replace(recipe.corruption, forward_dynamics_probability=0.5, action_prefix_probability=0.5),
         inference=replace(recipe.inference, forward_dynamics=True, action_prefixes=True),
-        optimization=replace(recipe.optimization, num_steps=1800, learning_rate=8e-4),
-        judge_every=600,
+        optimization=replace(recipe.optimization, num_steps=3000, learning_rate=2e-3),
+        judge_every=1000,
     )
 
 

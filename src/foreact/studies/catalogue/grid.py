@@ -16,7 +16,7 @@ TASKS = ("reach_cube", "lift_cube", "transfer_cube", "remember_bin")
 """From one stage to five: reach; grasp and lift; hand over; remember, and put it into the bin."""
 TWO_TASKS = ("lift_cube", "transfer_cube")
 """Where many networks are to be trained: an easy task and a hard one, short both."""
-STEPS, TWO_TASKS_STEPS = 5000, 2000
+STEPS, TWO_TASKS_STEPS = 4000, 2000
 """Of a policy that imagines. Few enough that all studies together take less than 24 hours of one core."""
 NUM_DEMONSTRATIONS = 50
 NUM_HELD_OUT = 5
