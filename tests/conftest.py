@@ -224,9 +224,9 @@ class WanOracle:
             scratch_frames=latents.shape[2],
         )
         rotary = model.video_rotary(torch.arange(latents.shape[2]))
-        given = StreamInput(values=patchify(latents), flow_time=flow_time, rotary=rotary)
+        given = StreamInput(values=patchify(latents, config.patch_size), flow_time=flow_time, rotary=rotary)
         velocity, _ = model(given, None, text, CachedAttention(cache))
-        return unpatchify(velocity, *config.canvas)
+        return unpatchify(velocity, *config.canvas, config.patch_size)
 
     @torch.no_grad()
     def assert_same_velocity(

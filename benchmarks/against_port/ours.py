@@ -49,7 +49,7 @@ class Ours:
         self.predictor = GivenNoise(self.model, self._config, mask)
         self.predictor.clock = self._clock
         self.predictor.noise = {
-            "video": patchify(self.given.noise["video"]),
+            "video": patchify(self.given.noise["video"], self.model.config.patch_size),
             "action": rearrange(self.given.noise["action"], "b c f n 1 -> b f n c"),
         }
         prompt = TextEmbedding(self.given.prompt, torch.tensor([WORDS]))

@@ -108,7 +108,7 @@ def taught(
 
 
 def as_pictures(model: WorldActionModel, tokens: Tensor) -> Tensor:
-    return unpatchify(tokens, *model.config.canvas).transpose(1, 2)
+    return unpatchify(tokens, *model.config.canvas, model.config.patch_size).transpose(1, 2)
 
 
 def assert_close(one: Tensor, other: Tensor) -> None:
@@ -256,4 +256,4 @@ def test_patches_come_back(tiny) -> None:
     """What the oracle above rests on."""
     latents = tiny.sequence(3).latents[None]
     model = tiny.model()
-    assert torch.equal(as_pictures(model, patchify(latents)), latents.transpose(1, 2))
+    assert torch.equal(as_pictures(model, patchify(latents, model.config.patch_size)), latents.transpose(1, 2))

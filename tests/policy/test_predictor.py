@@ -75,7 +75,7 @@ def append(predictor: Predictor, rollout: Rollout, sequence: TrainingSequence, c
 
 def by_frame(tokens: Tensor, model: WorldActionModel) -> Tensor:
     """Video tokens [1, frames, tokens, patch] as training holds them, [1, frames, channels, height, width]."""
-    return unpatchify(tokens, *model.config.canvas).transpose(1, 2)
+    return unpatchify(tokens, *model.config.canvas, model.config.patch_size).transpose(1, 2)
 
 
 def teacher_forced(
@@ -131,6 +131,8 @@ CASES = {
     "not imagined at all": dict(chunk=2, window=5, s_stop=0.0, video_steps=0),
     "one backbone for both streams": dict(chunk=2, window=5, sizes=SHARED),
     "padding of the instruction is read": dict(chunk=2, window=5, sizes={"text_length": 40}),
+    "a token a latent position": dict(chunk=2, window=5, sizes={"patch_size": 1}),
+    "a token a frame": dict(chunk=2, window=5, sizes={"patch_size": 4}),
 }
 
 
@@ -422,7 +424,9 @@ def test_the_first_frame_at_the_head_of_the_first_chunk(tiny) -> None:
     first = predictor.predict(rollout)
     handle.remove()
     assert len(heard) == 5
-    known_frames = [patchify(sequence.latents[None, :, :1])] * 3 + [sequence.executed[None, :1]] * 2
+    known_frames = [patchify(sequence.latents[None, :, :1], model.config.patch_size)] * 3 + [
+        sequence.executed[None, :1]
+    ] * 2
     for stream, known in zip(heard, known_frames, strict=True):
         assert torch.equal(stream.values[:1, :1], known)
         assert (stream.flow_time[:, 0] == 1).all() and (stream.flow_time[:, 1:] < 1).all()

@@ -7,6 +7,7 @@ from foreact.cli import study as command
 from foreact.errors import UnknownNameError
 from foreact.studies.catalogue import STUDIES, get_study
 from foreact.studies.catalogue.ablations import NONE, SHARED, SHARED_TIME
+from foreact.studies.catalogue.compute import COARSE, FINE, OWN
 from foreact.studies.policies import TrainingRun
 from foreact.studies.work import digest
 from foreact.transformer.model import WorldActionModel
@@ -68,3 +69,8 @@ def test_steps_without_imagining_are_none() -> None:
     for cell in get_study("denoising").cells:
         settings = replace(cell.policy.recipe.inference, **cell.changes)  # would refuse what cannot be
         assert len(settings.video_times) == cell.labels["video_steps"] + 1
+
+
+def test_a_frame_is_as_many_tokens_as_it_says() -> None:
+    tokens = {cell.labels["size"]: cell.policy.recipe.transformer.video_tokens for cell in get_study("compute").cells}
+    assert (tokens[COARSE], tokens[OWN], tokens[FINE]) == (4, 16, 64)

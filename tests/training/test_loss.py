@@ -66,7 +66,7 @@ def test_it_is_the_mean_squared_error_of_what_counts(tiny, model, mask) -> None:
     video, action = network_inputs(model, noised, LAYOUT)
     attention = MaskedAttention(LAYOUT)
     velocities = model(video, action, model.read_text(text.tokens, text.lengths), attention)
-    target = patchify(noised.video.velocity.transpose(1, 2))
+    target = patchify(noised.video.velocity.transpose(1, 2), model.config.patch_size)
     for row, count in enumerate((7, 5)):
         squares = [(velocities[0][row, f] - target[row, f]).square().mean() for f in range(count - 1)]
         torch.testing.assert_close(result.dynamics[row], torch.stack(squares).mean())

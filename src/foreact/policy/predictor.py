@@ -318,7 +318,7 @@ class Predictor:
         passing: dict[int, list[tuple[Rollout, KnownFrames]]] = defaultdict(list)
         for rollout, seen_latents, executed in zip(rollouts, latents, actions, strict=True):
             seen = KnownFrames(
-                video=patchify(seen_latents[None].to(self.device)), action=executed[None].to(self.device, torch.float32)
+                video=self._tokens(seen_latents[None]), action=executed[None].to(self.device, torch.float32)
             )
             if self.config.first_frame == "chunk" and rollout.num_observed == 0:
                 rollout.head = seen
@@ -392,7 +392,7 @@ class Predictor:
         """Return the video of the next chunk and no actions: the one that `predict` decodes them from."""
         together = Together([rollout], self.model, self.config.latent_frames_per_chunk)
         _, guess = self._denoise_video(together)
-        return self._pictures(guess)[:, rollout.num_frames_at_head :]
+        return self._pictures(guess)[0, :, rollout.num_frames_at_head :].cpu()
 
     @torch.no_grad()
     def foresee(
@@ -401,7 +401,7 @@ class Predictor:
         """Return the video that given actions lead to (forward dynamics)."""
         together = Together([rollout], self.model, len(actions))
         _, guess = self._foresee(together, actions[None].to(self.device, torch.float32))
-        return self._pictures(guess)
+        return self._pictures(guess)[0].cpu()
 
     @torch.no_grad()
     def infer_actions(
@@ -411,7 +411,7 @@ class Predictor:
 
         It passes clean, as observed video does in training, so that the actions see what they were taught to see.
         """
-        video = patchify(latents[None].to(self.device))
+        video = self._tokens(latents[None])
         if rollout.head is not None:
             video = torch.cat([rollout.head.video, video], dim=1)
         together = Together([rollout], self.model, video.shape[1])
@@ -421,9 +421,13 @@ class Predictor:
         rollout.cache.drop_imagined()
         return actions[rollout.num_frames_at_head :]
 
-    def _pictures(self, tokens: Tensor) -> Float[Tensor, "channels frames height width"]:
-        """Return the latents of one rollout's video tokens, where people and the VAE's decoder look at them."""
-        return unpatchify(tokens, *self.model.config.canvas)[0].cpu()
+    def _tokens(self, latents: Float[Tensor, "batch channels frames height width"]) -> Tensor:
+        """Return the video tokens of latents, where the network is."""
+        return patchify(latents.to(self.device), self.model.config.patch_size)
+
+    def _pictures(self, tokens: Tensor) -> Float[Tensor, "batch channels frames height width"]:
+        """Return the latents of video tokens."""
+        return unpatchify(tokens, *self.model.config.canvas, self.model.config.patch_size)
 
     def _look_ahead(self, rollouts: Sequence[Rollout], ahead: Sequence[Ahead | None]) -> dict[int, Tensor]:
         """Carry histories on through the actions under way; return by row what was foreseen of them.
@@ -442,9 +446,9 @@ class Predictor:
             actions = torch.stack([a.actions for a in chosen]).to(self.device, torch.float32)
             if foresees:
                 video, guess = self._foresee(together, actions)
-                foreseen.update(zip(rows, unpatchify(guess, *self.model.config.canvas), strict=True))
+                foreseen.update(zip(rows, self._pictures(guess), strict=True))
             else:
-                video = patchify(torch.stack([cast("Tensor", a.latents) for a in chosen]).to(self.device))
+                video = self._tokens(torch.stack([cast("Tensor", a.latents) for a in chosen]))
             self._run_both(together, video, actions, self.config.video_times[-1] if foresees else 1.0)
             for rollout in together.rollouts:
                 rollout.cache.append_ahead(num_frames)
@@ -462,13 +466,13 @@ class Predictor:
 
     def _imagine(self, together: Together) -> Float[Tensor, "rollouts channels frames height width"]:
         """Return guesses of the clean video; leave keys and values of the half-finished ones in the caches."""
-        config, sizes = self.config, self.model.config
+        config = self.config
         point, guess = self._denoise_video(together)
         if config.video_steps_executed is None:
             together.run("video", together.hold("video", point), config.s_stop, rows=config.rows)
         for rollout in together.rollouts:
             rollout.cache.append_imagined(point.shape[1] * point.shape[2])
-        return unpatchify(together.hold("video", guess), *sizes.canvas)
+        return self._pictures(together.hold("video", guess))
 
     def _denoise_video(self, together: Together) -> tuple[Tensor, Tensor]:
         """Return the half-finished video at the last flow time, and the clean one that its last velocity points to."""

@@ -25,7 +25,6 @@ from foreact.policy.policy import Policy
 from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
 from foreact.policy.together import Kind, Together
 from foreact.settings import from_plain
-from foreact.transformer.tokens import PATCH, patchify, unpatchify
 
 SETTINGS_FILE, TENSORS_FILE = "trace.json", "trace.safetensors"
 VAE_FACTOR = 4
@@ -236,7 +235,7 @@ class _Listener(Predictor):
         if kind == "video":
             recorded = (1, sizes.latent_channels, frames, *sizes.canvas)
         noise = self._recording.shaped(f"chunk{self._number}.noise.{kind}", recorded)
-        return (patchify(noise) if kind == "video" else rearrange(noise, "b c f n 1 -> b f n c")).to(self.device)
+        return self._tokens(noise) if kind == "video" else rearrange(noise, "b c f n 1 -> b f n c").to(self.device)
 
     def _velocity(self, kind: Kind, together: Together, point: Tensor, flow_time: float) -> Tensor:
         name = f"first_{kind}_prediction"
@@ -244,13 +243,13 @@ class _Listener(Predictor):
             # The recorded program runs every row in every step; an unguided stream of ours does not.
             raw = -together.run(kind, together.hold(kind, point), flow_time, rows=self.config.rows)[0]
             pattern = "b f n (c patch) -> b (f n patch) c" if kind == "video" else "b f n c -> b (f n) c"
-            sizes = {"patch": PATCH**2} if kind == "video" else {}
+            sizes = {"patch": self.model.config.patch_size**2} if kind == "video" else {}
             self.heard[name] = rearrange(raw, pattern, **sizes)
         velocity = super()._velocity(kind, together, point, flow_time)
         if kind == "video":
             times = self.config.video_times
             after = point + (times[times.index(flow_time) + 1] - flow_time) * velocity
-            self.heard["video_latents"] = unpatchify(together.hold(kind, after), *self.model.config.canvas)
+            self.heard["video_latents"] = self._pictures(together.hold(kind, after))
         return velocity
 
 

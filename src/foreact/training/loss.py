@@ -61,7 +61,7 @@ def velocity_losses(
     inverse = _masked_mean(action_error, counted)
     if not layout.imagines:
         return Losses(dynamics=torch.zeros(len(inverse), device=device), inverse=inverse)
-    target = patchify(corrupted.video.velocity.transpose(1, 2))
+    target = patchify(corrupted.video.velocity.transpose(1, 2), model.config.patch_size)
     video_error = (velocities[0][:, :num_noisy].float() - target) ** 2
     dynamics = _masked_mean(video_error, batch.frame_valid[:, 1:, None, None])
     return Losses(dynamics=dynamics, inverse=inverse)
@@ -75,7 +75,7 @@ def network_inputs(
     latents, video_time = _pack(corrupted.video, layout.imagines)
     actions, action_time = _pack(corrupted.action, True)
     video = StreamInput(
-        values=patchify(latents.transpose(1, 2)),
+        values=patchify(latents.transpose(1, 2), model.config.patch_size),
         flow_time=video_time,
         rotary=model.video_rotary(layout.video_frames, device),
     )

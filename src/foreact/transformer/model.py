@@ -28,6 +28,8 @@ class TransformerConfig:
     """Of the video VAE."""
     canvas: tuple[int, int] = (8, 8)
     """Height and width of the latent picture, all cameras laid out."""
+    patch_size: int = PATCH
+    """Side of the square of latent positions that is one video token: 2 in Wan's and all published weights."""
     actions_per_latent_frame: int = 16
     """Action tokens per latent frame."""
     action_channels: int = 30
@@ -68,8 +70,8 @@ class TransformerConfig:
                 raise ConfigurationError(name, got=width, allowed=f"a multiple of num_heads ({self.num_heads})")
         if self.head_dim % 2 or self.head_dim < 6:
             raise ConfigurationError("video_width / num_heads", got=self.head_dim, allowed="even, at least 6")
-        if self.canvas[0] % PATCH or self.canvas[1] % PATCH:
-            raise ConfigurationError("canvas", got=self.canvas, allowed=f"multiples of the patch, {PATCH}")
+        if self.patch_size < 1 or self.canvas[0] % self.patch_size or self.canvas[1] % self.patch_size:
+            raise ConfigurationError("canvas", got=self.canvas, allowed=f"multiples of patch_size, {self.patch_size}")
         if self.action_projection not in ("direct", "factorized"):
             raise ConfigurationError("action_projection", got=self.action_projection, allowed="direct, factorized")
         if self.action_embedding not in ("mlp", "linear"):
@@ -101,12 +103,12 @@ class TransformerConfig:
     @property
     def video_tokens(self) -> int:
         """Video tokens per latent frame."""
-        return self.canvas[0] * self.canvas[1] // PATCH**2
+        return self.canvas[0] * self.canvas[1] // self.patch_size**2
 
     @property
     def patch_features(self) -> int:
         """Features of a video token as it enters and leaves the network."""
-        return self.latent_channels * PATCH**2
+        return self.latent_channels * self.patch_size**2
 
 
 class StreamEnds(nn.Module):
@@ -221,7 +223,7 @@ class WorldActionModel(nn.Module):
 
     def video_rotary(self, frames: Tensor, device: torch.device | None = None) -> RotaryTable:
         """Return the rotary table of whole latent frames of video."""
-        rows, columns = self.config.canvas[0] // PATCH, self.config.canvas[1] // PATCH
+        rows, columns = (side // self.config.patch_size for side in self.config.canvas)
         return rotary_table(video_positions(frames, rows, columns), self.config.head_dim, device)
 
     def action_rotary(self, frames: Tensor, device: torch.device | None = None) -> RotaryTable:

@@ -77,7 +77,7 @@ def _settings(path: Path) -> dict[str, Any]:
     try:
         stored = json.loads(path.read_text())
         patch = list(stored["patch_size"])
-        settings = {"num_heads": stored["num_attention_heads"], "eps": stored["eps"]}
+        settings = {"num_heads": stored["num_attention_heads"], "eps": stored["eps"], "patch_size": PATCH}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"settings in {path}",

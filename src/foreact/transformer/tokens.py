@@ -9,7 +9,7 @@ from torch import Tensor
 from foreact.transformer.positions import RotaryTable
 
 PATCH = 2
-"""A video token is a patch of 1 x 2 x 2 latent positions."""
+"""Side of the square of latent positions that is one video token, in Wan's and all published weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,14 +25,14 @@ class StreamInput:
 
 
 def patchify(
-    latents: Float[Tensor, "batch channels frames height width"],
+    latents: Float[Tensor, "batch channels frames height width"], patch_size: int
 ) -> Float[Tensor, "batch frames tokens patch"]:
     """Return video tokens in order (row, column) within each frame, features in order (channel, row, column)."""
-    return rearrange(latents, "b c f (h p) (w q) -> b f (h w) (c p q)", p=PATCH, q=PATCH)
+    return rearrange(latents, "b c f (h p) (w q) -> b f (h w) (c p q)", p=patch_size, q=patch_size)
 
 
 def unpatchify(
-    tokens: Float[Tensor, "batch frames tokens patch"], height: int, width: int
+    tokens: Float[Tensor, "batch frames tokens patch"], height: int, width: int, patch_size: int
 ) -> Float[Tensor, "batch channels frames height width"]:
     """Return the latents whose tokens these are: the inverse of `patchify`.
 
@@ -40,12 +40,13 @@ def unpatchify(
         tokens: Patches in (row, column) order.
         height: Of the latent picture.
         width: Of the latent picture.
+        patch_size: Side of a token's square of latent positions.
     """
     return rearrange(
         tokens,
         "b f (h w) (c p q) -> b c f (h p) (w q)",
-        h=height // PATCH,
-        w=width // PATCH,
-        p=PATCH,
-        q=PATCH,
+        h=height // patch_size,
+        w=width // patch_size,
+        p=patch_size,
+        q=patch_size,
     )

@@ -11,6 +11,8 @@ from foreact.training.run import Recipe
 OWN_STEPS = TWO_TASKS_STEPS
 STEPS = (OWN_STEPS, OWN_STEPS // 2, 2 * OWN_STEPS, 4 * OWN_STEPS)
 OWN, WIDE, SHORT_CHUNKS, SHORT_WINDOW = "own", "width 192", "chunks of 2", "window of 8"
+COARSE, FINE = "4 video tokens a frame", "64 video tokens a frame"
+SIZES = (SHORT_CHUNKS, SHORT_WINDOW, WIDE, COARSE, FINE)
 
 
 def compute() -> Study:
@@ -18,7 +20,8 @@ def compute() -> Study:
 
     One network for two tasks, trained for half, as many, twice and four times the steps of the other studies of two
     tasks, each with a learning rate that falls to its own end; and with other sizes at those studies' steps. More
-    training is worth it as long as a doubling gains 3 points or more.
+    training is worth it as long as a doubling gains 3 points or more. Fewer or more video tokens are larger or
+    smaller patches of the same latents.
     """
     policies = list(_sizes())
     cells = tuple(
@@ -34,7 +37,7 @@ def compute() -> Study:
     own = {"steps": OWN_STEPS, "size": OWN}
     return Study(
         name="compute",
-        question="How does success grow with training, and with the size of the network?",
+        question="How does success grow with training, with the size of the network, and with the tokens of a frame?",
         cells=cells,
         reference=own,
         claims=(
@@ -47,10 +50,7 @@ def compute() -> Study:
                 )
                 for more, less in doublings
             ),
-            *(
-                Claim(name=f"{size} is better", first={"steps": OWN_STEPS, "size": size}, second=own)
-                for size in (WIDE, SHORT_CHUNKS, SHORT_WINDOW)
-            ),
+            *(Claim(name=f"{size} is better", first={"steps": OWN_STEPS, "size": size}, second=own) for size in SIZES),
         ),
     )
 
@@ -83,8 +83,10 @@ def _sizes() -> Iterator[tuple[str, Recipe]]:
             transformer=replace(sizes, video_width=192, action_width=144, video_ffn_dim=576, action_ffn_dim=576),
         ),
     )
+    yield COARSE, replace(own, transformer=replace(sizes, patch_size=4))
     for steps in STEPS[3:]:
         yield OWN, _for_steps(own, steps)
+    yield FINE, replace(own, transformer=replace(sizes, patch_size=1))
 
 
 def _for_steps(own: Recipe, steps: int) -> Recipe:
