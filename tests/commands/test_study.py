@@ -58,7 +58,8 @@ def test_a_failure_is_listed_and_ends_with_status_1(capsys, tmp_path, told) -> N
         run("study", "quick", "--out", tmp_path, "--workers", 2, "--budget-hours", 1.5)
     assert stopped.value.code == 1
     said = " ".join(capsys.readouterr().out.split())
-    assert "it broke" in said and "3 jobs were not begun. Repeat the command" in said
+    assert ": begun" in said and "loss 1" in said, "lines, where there is no terminal"
+    assert "failed it broke" in said and "3 jobs were not begun. Repeat the command" in said
     assert "imagining helps: not run yet" in said and "0 of 2 cells are done" in said
     (asked,) = told
     assert asked["workers"] == 2 and asked["budget_s"] == 5400 and asked["device"] == "cpu"

@@ -1,6 +1,7 @@
 """`foreact study`."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from rich.progress import Progress, TaskID
@@ -65,13 +66,13 @@ def _run(
 
 
 class _Shown:
-    """A bar for the whole, in estimated seconds, and one for each job under way."""
+    """A bar for the whole, in estimated seconds, and one for each job under way; in a file, a line a tenth of a job."""
 
     def __init__(self, bar: Progress, jobs: list[Job], store: Store):
         self._bar, self._bars = bar, dict[str, TaskID]()
         self._seconds = {job.key: estimate_s([job.work], store) for job in jobs}
         self._done = dict.fromkeys(self._seconds, 0.0)
-        self._first: dict[str, int] = {}
+        self._tenths: dict[str, int] = {}
         self._whole = bar.add_task("all jobs, estimated seconds", total=sum(self._seconds.values()), figures="")
 
     def hear(self, news: News) -> None:
@@ -85,11 +86,23 @@ class _Shown:
         else:
             self._bar.remove_task(self._bars.pop(key))
             self._done[key] = self._seconds[key] if news.state == "done" else 0.0
-            if news.state == "failed":
+            if news.state == "failed" and self._bar.console.is_terminal:
                 self._bar.console.print(f"[red]failed:[/] {news.job.work.title}: {news.figures}")
+        if not self._bar.console.is_terminal:
+            self._print(news)
         num_done = sum(done >= self._seconds[key] for key, done in self._done.items())
         figures = f"{num_done} of {len(self._done)} jobs"
         self._bar.update(self._whole, completed=sum(self._done.values()), figures=figures)
+
+    def _print(self, news: News) -> None:
+        key, size = news.job.key, news.job.work.size
+        tenth = 10 * news.done // size if news.state == "working" else -1
+        if news.state == "working" and tenth == self._tenths.get(key):
+            return
+        self._tenths[key] = tenth
+        state = f"{news.done} of {size}" if news.state == "working" else news.state
+        told = f"{datetime.now():%H:%M:%S} {news.job.work.title}: {state} {news.figures}"
+        self._bar.console.print(told.rstrip(), markup=False, soft_wrap=True)
 
 
 def _tell_studies() -> None:
