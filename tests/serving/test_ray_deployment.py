@@ -1,5 +1,6 @@
 """Two replicas on this machine, under Ray itself: robots are told apart, led back, and outlive the one they were on."""
 
+import asyncio
 import importlib
 import socket
 import sys
@@ -14,6 +15,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from itertools import count, groupby
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ ray = pytest.importorskip("ray", reason="pip install 'foreact[policy,ray]'")
 from pydantic import ValidationError  # noqa: E402
 from ray import serve  # noqa: E402
 
-from foreact.serving.ray_deployment import Arguments, app  # noqa: E402
+from foreact.serving.ray_deployment import Arguments, PolicyReplica, app  # noqa: E402
 
 TOKEN = "a secret that is long enough"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -350,6 +352,17 @@ def test_the_end(tiny, cluster, clients) -> None:
     with pytest.raises(ServerError, match="see that it runs"):
         client.proceed(turn(tiny, 1))
     assert cluster.get("/healthz")[0] == 404
+
+
+def test_ray_is_told_of_a_replica_that_hangs_but_not_of_one_that_ends() -> None:
+    def checked(*, draining: bool, trouble: str | None) -> None:
+        replica = SimpleNamespace(_host=SimpleNamespace(draining=draining, trouble=trouble))
+        asyncio.run(PolicyReplica.check_health(replica))  # type: ignore[arg-type]
+
+    checked(draining=False, trouble=None)
+    checked(draining=True, trouble="shutting down")
+    with pytest.raises(RuntimeError, match="hung"):
+        checked(draining=False, trouble="hung: computing for 301 s")
 
 
 def test_arguments(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
@@ -32,6 +32,15 @@ def get(server, path: str, **headers) -> tuple[int, str]:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def health(server, status: int) -> str:
+    """Return what is told of the server's health once it has that status, which must be soon."""
+    until_s = time.monotonic() + 10
+    while (told := get(server, "/healthz"))[0] != status:
+        assert time.monotonic() < until_s, told
+        time.sleep(0.02)
+    return told[1]
 
 
 def test_pages(tiny, house, observed) -> None:
@@ -178,6 +187,28 @@ def test_a_connection_that_asks_too_fast_is_read_later(tiny, house, monkeypatch)
                 client.ask_bytes(b"\xc0")
         monkeypatch.undo()
     assert 0.15 < max(waited) < 0.65
+
+
+def test_a_thread_that_hangs_is_told_and_recovers(tiny, house, observed, monkeypatch) -> None:
+    policy, going_on = tiny.policy(), Event()
+    server = house.server(policy, limits={"hung_s": 0.2})
+    original = policy.__class__.observe_first
+
+    def hang(*args) -> None:
+        assert going_on.wait(timeout=30)
+        original(*args)
+
+    monkeypatch.setattr(policy.__class__, "observe_first", hang)
+    answers: list[dict] = []
+    with house.Raw(server.address) as client:
+        assert get(server, "/healthz") == (200, "OK\n")
+        thread = Thread(target=lambda: answers.append(client.infer(observed())))
+        thread.start()
+        assert health(server, 503).startswith("hung: computing for ")
+        going_on.set()
+        thread.join()
+        assert answers[0]["actions"].shape == (8, 3)
+        assert health(server, 200) == "OK\n"
 
 
 def test_ending_finishes_what_is_being_answered(tiny, house, observed, monkeypatch) -> None:

@@ -69,9 +69,8 @@ class Application:
             await asyncio.to_thread(self._host.close)
 
     async def _tell_health(self, _: Request) -> Response:
-        if self._host.draining:
-            return PlainTextResponse("shutting down\n", status_code=503)
-        return PlainTextResponse("OK\n")
+        trouble = self._host.trouble
+        return PlainTextResponse(f"{trouble or 'OK'}\n", status_code=503 if trouble else 200)
 
     async def _tell_metrics(self, request: Request) -> Response:
         if (denied := await self._deny(request)) is not None:

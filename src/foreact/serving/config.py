@@ -40,6 +40,8 @@ class Limits:
     """Seconds in which a client must take an answer."""
     drain_s: float = 10.0
     """Seconds for which requests under way are waited for at the end."""
+    hung_s: float = 300.0
+    """Seconds of computing one batch after which the server says that it is not well; nothing is broken off."""
 
     def __post_init__(self) -> None:
         for each in fields(self):

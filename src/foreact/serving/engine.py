@@ -56,6 +56,7 @@ class Engine:
         self._queue: DueQueue[_Job] = DueQueue(most_waiting, batching, num_clients)
         self._metrics = metrics
         self._expected_s = 0.0
+        self._begun_s: float | None = None
         self._thread = Thread(target=self._work, name="foreact-inference", daemon=True)
         self._thread.start()
 
@@ -86,6 +87,12 @@ class Engine:
         """
         return self._put(_Job(what=work), batchable=False, can_wait=can_wait)
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds for which the thread has been at what it is doing; 0 when nothing waits."""
+        begun_s = self._begun_s
+        return 0.0 if begun_s is None else monotonic() - begun_s
+
     def close(self) -> None:
         """Compute what waits, then end; returns when that is done."""
         self._queue.close()
@@ -101,11 +108,13 @@ class Engine:
         while batch := self._queue.take(self._expected_s):
             self._metrics.queue.set(len(self._queue))
             wanted = [each for each in batch if each.item.future.set_running_or_notify_cancel()]
+            self._begun_s = monotonic()
             if batch[0].batchable:
                 self._answer(wanted)
             else:
                 for each in wanted:
                     self._call(each.item)
+            self._begun_s = None
 
     def _call(self, job: _Job) -> None:
         try:

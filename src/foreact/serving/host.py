@@ -63,6 +63,14 @@ class Host:
             config.batching, self.metrics, most_waiting=config.limits.queue, num_clients=lambda: self.num_connections
         )
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nobody should be sent here, in a few words; None: all is well."""
+        if self.draining:
+            return "shutting down"
+        busy_s = self._engine.busy_s
+        return f"hung: computing for {busy_s:.0f} s" if busy_s > self._limits.hung_s else None
+
     def join(self, address: str) -> Connection:
         """Return what is known of a new client."""
         self._count_connections(1)

@@ -61,6 +61,8 @@ class Arguments(BaseModel):
     """Requests that a replica computes together."""
     drain_s: Annotated[float, Field(gt=0)] = 10.0
     """Seconds for which a replica that is to end goes on with its robots; then their connections break."""
+    hung_s: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds of computing one batch after which another replica takes its place."""
 
     def server_config(self, replica: str) -> ServerConfig:
         """Return how a replica serves.
@@ -74,6 +76,7 @@ class Arguments(BaseModel):
             idle_s=self.idle_s,
             message_bytes=_CARRIED_BYTES,
             drain_s=self.drain_s,
+            hung_s=self.hung_s,
         )
         token = None if self.token_file is None else read_token(self.token_file)
         name = f"{self.policy}@{replica}"
@@ -105,6 +108,15 @@ class PolicyReplica:
         """Write what is left of the log."""
         if hasattr(self, "_log"):
             self._log.close()
+
+    async def check_health(self) -> None:
+        """Tell Ray, which asks every few seconds, whether to put another replica in this one's place.
+
+        Raises:
+            RuntimeError: One batch has been computed for longer than `Limits.hung_s`.
+        """
+        if not self._host.draining and (trouble := self._host.trouble):
+            raise RuntimeError(trouble)
 
     async def metrics(self) -> tuple[str, bytes]:
         """Return this replica's name, and what it counted, in Prometheus' text format."""

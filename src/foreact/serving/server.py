@@ -126,9 +126,9 @@ class PolicyServer:
         """Answer what is no websocket; turn away whom we do not want; None: come in."""
         path = urlsplit(request.path).path
         if path == "/healthz":
-            draining = self.host.draining
-            status = HTTPStatus.SERVICE_UNAVAILABLE if draining else HTTPStatus.OK
-            return socket.respond(status, "shutting down\n" if draining else "OK\n")
+            trouble = self.host.trouble
+            status = HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK
+            return socket.respond(status, f"{trouble or 'OK'}\n")
         if not knows_token(self._config.token, request.headers.get_all("Authorization")):
             self.host.count_refusal(Connection(str(socket.remote_address)), RefusalError("unauthorized", "token"))
             await asyncio.sleep(WRONG_TOKEN_S)
