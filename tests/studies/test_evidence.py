@@ -1,6 +1,7 @@
 """The document of all studies, made of constructed results of one of them."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from foreact.errors import ForeactError
 from foreact.evaluation.episodes import EpisodeResult
 from foreact.evaluation.suite import EPISODES_FILE
 from foreact.studies.catalogue import get_study
-from foreact.studies.evidence import DOCUMENT, FOLDER, NAMES, SPENT, as_document, gather, write_document
+from foreact.studies.evidence import DOCUMENT, ELSEWHERE, FOLDER, NAMES, SPENT, as_document, gather, write_document
 from foreact.studies.store import FINISHED_FILE, Store
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -92,3 +93,8 @@ def test_of_nothing_run_there_is_a_document_too(tmp_path) -> None:
 
 def test_our_own_document_is_what_its_reports_say() -> None:
     assert (DOCS / DOCUMENT).read_text() == as_document(DOCS / FOLDER)
+
+
+def test_what_is_measured_elsewhere_is_there() -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", ELSEWHERE)
+    assert len(targets) == ELSEWHERE.count("\n- ") and all((DOCS / target).exists() for target in targets)

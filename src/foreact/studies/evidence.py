@@ -18,6 +18,13 @@ FOLDER = "evidence"
 SPENT = "spent.json"
 LEFT_OUT = ("quick",)
 """It shows how studies work, and decides nothing."""
+ELSEWHERE = """## Measured elsewhere
+
+- [Four questions to one network](modes.md): policy, video only, forward and inverse dynamics, with errors.
+- [Acting while thinking](../experiments/asynchrony): four controllers, five latencies, three tasks.
+- [Drift](../experiments/drift): imagination against reality over an episode, by controller.
+- [Others' policies](../experiments/others_policies): ACT and Diffusion Policy on the same demonstrations and seeds.
+- [Where the action stream begins](../experiments/initialization): interpolated, copied, random."""
 NAMES = tuple(name for name in STUDIES if name not in LEFT_OUT)
 
 
@@ -49,7 +56,7 @@ def as_document(folder: Path) -> str:
     parts = ["# Evidence", _introduction(reports, spent), "## Every claim", _verdicts(reports)]
     for report in reports:
         parts += [f"## {report['study']}", *_about(report)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, ELSEWHERE]) + "\n"
 
 
 def _introduction(reports: list[dict[str, Any]], spent: dict[str, float]) -> str:
