@@ -135,18 +135,19 @@ def test_forward_dynamics_is_what_it_was_taught(tiny, window: int) -> None:
     assert_close(prediction.foreseen, as_pictures(model, guess)[0].transpose(0, 1))
 
 
+@pytest.mark.parametrize("window", [64, 7, 5, 4, 2])
 @torch.no_grad()
-def test_the_chunk_after_them_sees_what_it_was_taught(tiny) -> None:
+def test_the_chunk_after_them_sees_what_it_was_taught(tiny, window: int) -> None:
     """Frames foreseen stand for observed ones, half-finished as in training; then video and actions as ever."""
     model, sequence = tiny.model(), tiny.sequence(11)
-    predictor = predictor_of(model)
+    predictor = predictor_of(model, window=window)
     rollout = grown(predictor, sequence, 7)
     ear = Ear(model)
     predictor.predict(rollout, under_way(sequence, 7, CHUNK))
     _, _, _, both, *rest = ear.close()
     videos, half_finished, actions = rest[:2], rest[2], rest[3:]
     assert both[0].flow_time.item() == half_finished[0].flow_time.item() == pytest.approx(0.6)
-    layout = ChunkLayout(num_frames=11, frames_per_chunk=CHUNK, window=64)
+    layout = ChunkLayout(num_frames=11, frames_per_chunk=CHUNK, window=window)
     foreseen = {7: both[0]}
     for video in videos:
         assert_close(video[2], taught(model, sequence, layout, slice(9, 11), video=video[0], clean=foreseen)[0])
@@ -179,10 +180,11 @@ def test_a_prefix_is_given_as_it_was_taught(tiny, num_given: int) -> None:
     assert torch.equal(prediction.actions.flatten(0, 1)[:num_given], prefix)
 
 
+@pytest.mark.parametrize("window", [64, 5, 2])
 @torch.no_grad()
-def test_frames_believed_are_as_good_as_observed(tiny, one_thread) -> None:
+def test_frames_believed_are_as_good_as_observed(tiny, one_thread, window: int) -> None:
     """Told where the actions lead, the next chunk is that of a rollout which saw it."""
-    predictor, sequence = predictor_of(tiny.model()), tiny.sequence(7)
+    predictor, sequence = predictor_of(tiny.model(), window=window), tiny.sequence(7)
     seen, told = grown(predictor, sequence, 7), grown(predictor, sequence, 5)
     expected = predictor.predict(seen)
     got = predictor.predict(told, under_way(sequence, 5, CHUNK, latents=sequence.latents[:, 5:7]))

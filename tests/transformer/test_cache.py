@@ -24,13 +24,17 @@ def entries(frames: list[int], per_frame: int, offset: float, rows: int = 1) -> 
 
 
 def observe(cache: KVCache, frames: list[int], rows: int = 1) -> None:
+    passed(cache, frames, rows)
+    cache.append_observed(len(frames))
+
+
+def passed(cache: KVCache, frames: list[int], rows: int = 1) -> None:
     """Video entries of frame f hold f + 0.25 in layer 0, actions f + 0.5; layer 1 ten thousand more; values negated."""
     for layer in range(LAYERS):
         video = entries(frames, VIDEO, 0.25 + 10_000 * layer, rows)
         action = entries(frames, ACTION, 0.5 + 10_000 * layer, rows)
         cache.write_scratch(layer, video, -video, len(frames) * VIDEO)
         cache.write_scratch(layer, action, -action, len(frames) * (VIDEO + ACTION))
-    cache.append_observed(len(frames))
 
 
 def seen(cache: KVCache, layer: int = 0) -> tuple[list[float], list[float]]:
@@ -90,6 +94,44 @@ def test_imagining_never_evicts_history() -> None:
         assert cache.num_imagined_tokens == 2 * VIDEO
         cache.drop_imagined()
     assert seen(cache)[0] == expected(range(2, 6))
+
+
+@given(
+    window=st.integers(1, 5),
+    num_observed=st.integers(1, 9),
+    ahead=st.lists(st.integers(1, 3), min_size=1, max_size=2),
+)
+def test_frames_ahead_count_as_observed_until_they_are_dropped(
+    window: int, num_observed: int, ahead: list[int]
+) -> None:
+    cache, count = new_cache(window=window, scratch_frames=10), num_observed
+    for frame in range(num_observed):
+        observe(cache, [frame])
+    for num_frames in ahead:
+        passed(cache, list(range(count, count + num_frames)))
+        cache.append_ahead(num_frames)
+        count += num_frames
+        for layer in range(LAYERS):
+            assert seen(cache, layer) == (expected(range(max(0, count - window), count), layer),) * 2
+    assert (cache.num_observed, cache.num_ahead) == (num_observed, sum(ahead))
+    with pytest.raises(ConfigurationError, match="frames ahead"):
+        cache.append_observed(1)
+    cache.drop_imagined()
+    for layer in range(LAYERS):
+        assert seen(cache, layer) == (expected(range(max(0, num_observed - window), num_observed), layer),) * 2
+
+
+def test_frames_put_aside_are_not_written_over() -> None:
+    cache = new_cache(scratch_frames=2)
+    for frame in range(5):
+        observe(cache, [frame])
+    passed(cache, [5])
+    cache.append_ahead(1)
+    much = torch.zeros(1, 1, VIDEO + ACTION + 1, 2)
+    with pytest.raises(ConfigurationError, match=f"at most {VIDEO + ACTION}"):
+        cache.write_scratch(0, much, much, VIDEO + ACTION + 1)
+    cache.drop_imagined()
+    assert seen(cache)[0] == expected(range(1, 5))
 
 
 def test_fewer_rows_use_the_first_ones() -> None:

@@ -4,6 +4,10 @@ Per layer one buffer holds `[ scratch | ring ]`. The ring has a slot for each la
 filled from its end towards its start, so scratch entries in use and ring entries in use are always one contiguous
 slice: attention reads it without a copy, a gather or a mask, and imagining can never evict history. Positions are
 inside the keys already, so the order of slots in the ring does not matter.
+
+Frames of actions under way, which nobody has seen yet, take slots of the ring as observed ones would, so that what
+comes after them sees just as long a history as in training. Slots they take from older frames are put aside at the
+start of scratch, and put back when they are dropped.
 """
 
 import torch
@@ -55,6 +59,8 @@ class KVCache:
         self.num_ahead = 0
         """Latent frames kept beyond those observed: of actions under way, whose frames nobody has seen yet."""
         self._imagined = 0
+        self._put_aside: list[int] = []
+        """Where in the buffers the frames belong that lie at the start of scratch, one slot after the other."""
         shape = (num_layers, batch, num_heads, self._scratch + window * self._slot, head_dim)
         # Written to, not only promised: memory that is short is short now, not hours later.
         self._keys = torch.empty(shape, device=device, dtype=dtype).zero_()
@@ -84,22 +90,19 @@ class KVCache:
         Raises:
             ConfigurationError: The scratch space is too small for them.
         """
+        self._check_scratch(offset, self.num_ahead)
         start = self._scratch - self._imagined - offset
-        if start < 0:
-            raise ConfigurationError(
-                "tokens in the cache's scratch space",
-                got=self._imagined + offset,
-                allowed=f"at most {self._scratch}",
-                cure="make the cache with more scratch_frames",
-            )
         rows, end = keys.shape[0], start + keys.shape[2]
         self._keys[layer, :rows, :, start:end] = keys
         self._values[layer, :rows, :, start:end] = values
-        stop = self._scratch + min(self.num_observed, self.window) * self._slot
+        stop = self._scratch + min(self.num_observed + self.num_ahead, self.window) * self._slot
         return self._keys[layer, :rows, :, start:stop], self._values[layer, :rows, :, start:stop]
 
     def observed(self) -> tuple[Tensor, Tensor]:
-        """Return keys and values of what was observed, [layers, batch, heads, entries, head_dim]; a view."""
+        """Return keys and values of what was observed, [layers, batch, heads, entries, head_dim]; a view.
+
+        Nothing may be ahead.
+        """
         kept = slice(self._scratch, self._scratch + min(self.num_observed, self.window) * self._slot)
         return self._keys[:, :, :, kept], self._values[:, :, :, kept]
 
@@ -108,12 +111,24 @@ class KVCache:
         self._imagined += num_tokens
 
     def append_ahead(self, num_frames: int) -> None:
-        """Keep the last pass (video and actions of `num_frames` latent frames) as if observed, until it is dropped."""
+        """Keep the last pass (video and actions of `num_frames` latent frames) as if observed, until it is dropped.
+
+        Raises:
+            ConfigurationError: The scratch space is too small for the pass and what is to be put aside.
+        """
+        self._check_scratch(num_frames * self._slot, self.num_ahead + num_frames)
+        known = self.num_observed + self.num_ahead
+        for number in range(max(known + num_frames - self.window, self.window, known), known + num_frames):
+            self._copy(self._ring_slot(number), len(self._put_aside) * self._slot, self._slot)
+            self._put_aside.append(self._ring_slot(number))
+        self._move_to_ring(num_frames)
         self.num_ahead += num_frames
-        self.append_imagined(num_frames * self._slot)
 
     def drop_imagined(self) -> None:
         """Forget everything imagined, frames ahead included."""
+        while self._put_aside:
+            slot = self._put_aside.pop()
+            self._copy(len(self._put_aside) * self._slot, slot, self._slot)
         self._imagined = self.num_ahead = 0
 
     def append_observed(self, num_frames: int) -> None:
@@ -122,21 +137,40 @@ class KVCache:
         Raises:
             ConfigurationError: Something imagined is still kept: it would be mixed with what was observed.
         """
-        if self._imagined:
+        if self._imagined or self.num_ahead:
             raise ConfigurationError(
                 "appending observed frames",
-                got=f"{self._imagined} imagined tokens",
+                got=f"{self._imagined} imagined tokens, {self.num_ahead} frames ahead",
                 cure="call drop_imagined() first",
             )
-        kept = min(num_frames, self.window)
-        video_start = self._scratch - num_frames * self._tokens[0]
-        action_start = video_start - num_frames * self._tokens[1]
-        for frame in range(num_frames - kept, num_frames):
-            slot = self._scratch + (self.num_observed + frame) % self.window * self._slot
-            for source, size, target in (
-                (video_start + frame * self._tokens[0], self._tokens[0], slot),
-                (action_start + frame * self._tokens[1], self._tokens[1], slot + self._tokens[0]),
-            ):
-                for buffer in (self._keys, self._values):
-                    buffer[..., target : target + size, :] = buffer[..., source : source + size, :]
+        self._move_to_ring(num_frames)
         self.num_observed += num_frames
+
+    def _check_scratch(self, num_tokens: int, num_aside: int) -> None:
+        """Refuse more tokens than scratch holds beside frames put aside; these have their room even if none was."""
+        allowed = self._scratch - num_aside * self._slot
+        if self._imagined + num_tokens > allowed:
+            raise ConfigurationError(
+                "tokens in the cache's scratch space",
+                got=self._imagined + num_tokens,
+                allowed=f"at most {allowed}",
+                cure="make the cache with more scratch_frames",
+            )
+
+    def _move_to_ring(self, num_frames: int) -> None:
+        """Move the last pass into the ring; of more frames than the window holds, the last ones."""
+        (video, action), known = self._tokens, self.num_observed + self.num_ahead
+        video_start = self._scratch - num_frames * video
+        action_start = video_start - num_frames * action
+        for frame in range(max(0, num_frames - self.window), num_frames):
+            slot = self._ring_slot(known + frame)
+            self._copy(video_start + frame * video, slot, video)
+            self._copy(action_start + frame * action, slot + video, action)
+
+    def _ring_slot(self, frame: int) -> int:
+        """Return where in the buffers a latent frame begins, counted from the session's first."""
+        return self._scratch + frame % self.window * self._slot
+
+    def _copy(self, source: int, target: int, num_tokens: int) -> None:
+        for buffer in (self._keys, self._values):
+            buffer[..., target : target + num_tokens, :] = buffer[..., source : source + num_tokens, :]
