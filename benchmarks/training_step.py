@@ -1,6 +1,6 @@
 """What a training step costs: of `tiny` by micro-batch, and of its baselines; processor time, turn about.
 
-    python benchmarks/training_step.py --data data/lift_cube data/transfer_cube --vae runs/vae [--steps 14] [--json F]
+    python benchmarks/training_step.py --data data/lift_cube data/transfer_cube --vae runs/vae/vae [--json FILE]
 
 Every form takes its step before any takes the next, on one thread, so a machine that slows down slows all of them. All
 steps are real ones of real training runs, in folders thrown away afterwards; `foreact collect` makes the data.

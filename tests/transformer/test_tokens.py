@@ -18,6 +18,7 @@ def test_unpatchify_is_the_inverse(channels: int, frames: int, rows: int, column
     tokens = patchify(latents, patch_size)
     assert tokens.shape == (2, frames, rows * columns, patch_size**2 * channels)
     assert torch.equal(unpatchify(tokens, *size, patch_size), latents)
+    assert torch.equal(patchify(unpatchify(tokens, *size, patch_size), patch_size), tokens)
 
 
 def test_tokens_run_along_rows_and_features_along_channel_row_column() -> None:

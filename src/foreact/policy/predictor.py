@@ -127,7 +127,7 @@ class InferenceConfig:
 
     @property
     def scratch_frames(self) -> int:
-        """Latent frames that may be imagined at once, those under way included."""
+        """Latent frames imagined at once, and as many that actions under way may push out of the window for a while."""
         return self.latent_frames_per_chunk * (2 if self.asynchronous else 1)
 
     @property
