@@ -193,6 +193,22 @@ def test_frames_believed_are_as_good_as_observed(tiny, one_thread, window: int) 
     assert got.foreseen is None
 
 
+@pytest.mark.parametrize("window", [64, 5])
+@torch.no_grad()
+def test_a_prediction_that_failed_leaves_nothing_behind(tiny, one_thread, monkeypatch, window: int) -> None:
+    """It failed with frames ahead in the cache, older ones put aside for them; asked again, the chunk is the same."""
+    predictor, sequence = predictor_of(tiny.model(), window=window), tiny.sequence(11)
+    rollout, ahead = grown(predictor, sequence, 9), under_way(sequence, 9, CHUNK)
+    noise = rollout.generator.get_state()
+    expected = predictor.predict(rollout, ahead)
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="no more"):
+        patch.setattr(predictor, "_decode_actions", lambda together: (_ for _ in ()).throw(RuntimeError("no more")))
+        predictor.predict(rollout, ahead)
+    rollout.generator.set_state(noise)
+    again = predictor.predict(rollout, ahead)
+    assert torch.equal(again.actions, expected.actions) and torch.equal(again.latents, expected.latents)
+
+
 @pytest.mark.parametrize("settings", [{}, {"video_guidance": 3.0}, {"video_steps_executed": 1, "s_stop": 1.0}])
 @torch.no_grad()
 def test_what_was_observed_is_not_mixed_with_what_was_not(tiny, one_thread, settings: dict) -> None:

@@ -364,6 +364,8 @@ class Predictor:
         """
         traces = [rollout.trace for rollout in rollouts]
         ahead = ahead or [None] * len(rollouts)
+        for rollout in rollouts:
+            rollout.cache.drop_imagined()  # what a call that failed may have left
         with span_all(traces, "look_ahead") if any(ahead) else nullcontext():
             foreseen = self._look_ahead(rollouts, ahead)
         prefixes = [None if a is None else a.prefix for a in ahead]
