@@ -33,6 +33,9 @@ from foreact.control.worker import VirtualWorker
 from foreact.errors import ConfigurationError, UnknownNameError
 from foreact.policy.checkpoint import save_policy
 from foreact.policy.controllers import PolicyController, control_config
+from foreact.serving.config import ServerConfig
+from foreact.serving.engine import Engine
+from foreact.serving.host import Host
 from foreact.types import Observation
 
 ray = pytest.importorskip("ray", reason="pip install 'foreact[policy,ray]'")
@@ -354,15 +357,22 @@ def test_the_end(tiny, cluster, clients) -> None:
     assert cluster.get("/healthz")[0] == 404
 
 
-def test_ray_is_told_of_a_replica_that_hangs_but_not_of_one_that_ends() -> None:
-    def checked(*, draining: bool, trouble: str | None) -> None:
-        replica = SimpleNamespace(_host=SimpleNamespace(draining=draining, trouble=trouble))
-        asyncio.run(PolicyReplica.check_health(replica))  # type: ignore[arg-type]
+def test_ray_is_told_of_a_replica_that_hangs_but_not_of_one_that_ends(tiny, monkeypatch) -> None:
+    host = Host(tiny.policy(), ServerConfig())
 
-    checked(draining=False, trouble=None)
-    checked(draining=True, trouble="shutting down")
-    with pytest.raises(RuntimeError, match="hung"):
-        checked(draining=False, trouble="hung: computing for 301 s")
+    def checked() -> None:
+        asyncio.run(PolicyReplica.check_health(SimpleNamespace(_host=host)))  # type: ignore[arg-type]
+
+    try:
+        checked()
+        host.draining = True
+        assert host.trouble
+        checked()
+        monkeypatch.setattr(Engine, "busy_s", 301.0)
+        with pytest.raises(RuntimeError, match="hung: computing for 301 s"):
+            checked()
+    finally:
+        host.close()
 
 
 def test_arguments(tmp_path: Path) -> None:

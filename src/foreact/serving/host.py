@@ -66,8 +66,11 @@ class Host:
     @property
     def trouble(self) -> str | None:
         """Why nobody should be sent here, in a few words; None: all is well."""
-        if self.draining:
-            return "shutting down"
+        return "shutting down" if self.draining else self.hung
+
+    @property
+    def hung(self) -> str | None:
+        """Why another process should take this one's place, in a few words; None: it computes, or waits."""
         busy_s = self._engine.busy_s
         return f"hung: computing for {busy_s:.0f} s" if busy_s > self._limits.hung_s else None
 

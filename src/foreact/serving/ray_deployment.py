@@ -115,8 +115,8 @@ class PolicyReplica:
         Raises:
             RuntimeError: One batch has been computed for longer than `Limits.hung_s`.
         """
-        if not self._host.draining and (trouble := self._host.trouble):
-            raise RuntimeError(trouble)
+        if hung := self._host.hung:
+            raise RuntimeError(hung)
 
     async def metrics(self) -> tuple[str, bytes]:
         """Return this replica's name, and what it counted, in Prometheus' text format."""
