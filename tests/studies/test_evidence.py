@@ -72,7 +72,7 @@ def test_what_was_spent_and_what_is_missing_is_said(docs) -> None:
     done, others = text.split("\n## memory\n")
     assert "12 min of evaluation" in done and "| transfer_cube | imagines | 50 | 100 % (93 to 100) |" in done
     assert "Not run" not in done.split("\n## imagination\n")[1], "this study is complete"
-    assert "`foreact study memory`): task=remember_bin, policy=imagines, history=one chunk;" in others
+    assert "`foreact study memory`):\n\n- task remember_bin: policy imagines history one chunk; policy" in others
 
 
 def test_the_document_is_made_of_the_reports_alone(docs, tmp_path) -> None:

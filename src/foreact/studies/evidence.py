@@ -22,6 +22,7 @@ ELSEWHERE = """## Measured elsewhere
 
 - [Four questions to one network](modes.md): policy, video only, forward and inverse dynamics, with errors.
 - [Acting while thinking](../experiments/asynchrony): four controllers, five latencies, three tasks.
+- [What is remembered](../experiments/memory): the choice of the bin alone, grasping and handing over set aside.
 - [Drift](../experiments/drift): imagination against reality over an episode, by controller.
 - [Others' policies](../experiments/others_policies): ACT and Diffusion Policy on the same demonstrations and seeds.
 - [Where the action stream begins](../experiments/initialization): interpolated, copied, random."""
@@ -91,12 +92,18 @@ def _about(report: dict[str, Any]) -> list[str]:
         parts += [cells_table(report), f"![every cell of {name} with its interval]({FOLDER}/{name}.png)"]
     missing = [cell for cell in report["cells"] if not cell["is_done"]]
     if missing:
-        names = "; ".join(cell["name"] for cell in missing)
-        parts.append(
-            f"Not run, about {duration(sum(cell['left_s'] for cell in missing))} of one core "
-            f"(`foreact study {name}`): {names}."
-        )
+        hours = duration(sum(cell["left_s"] for cell in missing))
+        parts.append(f"Not run, about {hours} of one core (`foreact study {name}`):\n\n{_by_task(missing)}")
     return parts
+
+
+def _by_task(cells: list[dict[str, Any]]) -> str:
+    """Return a line for each of the cells' first settings, which are tasks: what is asked of it, setting by setting."""
+    tasks: dict[str, list[str]] = {}
+    for cell in cells:
+        (axis, task), *rest = cell["labels"].items()
+        tasks.setdefault(f"{axis} {task}", []).append(" ".join(f"{name} {value}" for name, value in rest))
+    return "\n".join(f"- {task}: {'; '.join(asked)}" for task, asked in tasks.items())
 
 
 def _is_begun(report: dict[str, Any]) -> bool:

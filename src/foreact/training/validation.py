@@ -73,13 +73,16 @@ def predict_chunks(policy: Policy, sequence: TrainingSequence, *, seed: int) -> 
         yield now, policy.predictor.predict(rollout)
 
 
-def relive(policy: Policy, sequence: TrainingSequence, *, seed: int) -> Iterator[tuple[slice, Rollout]]:
+def relive(
+    policy: Policy, sequence: TrainingSequence, *, seed: int, window: int | None = None
+) -> Iterator[tuple[slice, Rollout]]:
     """Yield (latent frames, rollout) before every whole chunk of a recorded episode, all before it committed as real.
 
-    Between two chunks the rollout may be asked anything; it must not be committed to.
+    Between two chunks the rollout may be asked anything; it must not be committed to. Of the history it keeps `window`
+    latent frames; None: as many as the policy is configured for.
     """
     predictor, encode = policy.predictor, policy.networks.text_encoder.encode
-    rollout = predictor.start(encode([sequence.instruction]), encode([""]), seed=seed)
+    rollout = predictor.start(encode([sequence.instruction]), encode([""]), seed=seed, window=window)
     predictor.append_observed(rollout, sequence.latents[:, :1], sequence.executed[:1])
     for now in whole_chunks(sequence, policy.config.latent_frames_per_chunk):
         yield now, rollout
