@@ -1,6 +1,6 @@
 """Does the history say to which bin? Apart from whether the hand can get there: on recorded episodes.
 
-    python experiments/memory/run.py --policy runs/tiny/policy --data data/remember_bin --first 50
+    python experiments/memory/run.py --policy runs/tiny/policy --data data/remember_bin --episodes 50 120
 
 Up to the chunk in which the left arm turns to its bin, everything is as recorded; then the policy is asked, with all of
 that history and with its last few latent frames, in which the lamp is dark. Only the two outer bins are counted: an arm
@@ -77,13 +77,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--policy", nargs="+", required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--first", type=int, required=True, help="first episode that no policy was trained on")
+    parser.add_argument("--episodes", type=int, nargs=2, required=True, metavar=("FIRST", "END"), help="of the dataset")
     parser.add_argument("--short", type=int, default=4, help="latent frames of the short history")
     given = parser.parse_args()
     for name in given.policy:
         policy, dataset = foreact.load(name), EpisodeDataset(given.data)
         cache = LatentCache(dataset, policy.networks.vae, policy.embodiment)
-        sequences = load_sequences(dataset, cache, policy.codec)[given.first :]
+        sequences = load_sequences(dataset, cache, policy.codec)[slice(*given.episodes)]
         for window in (None, given.short):
             counts = Counter(turns(policy, sequences, window))
             right, turned = counts[RIGHT], counts[RIGHT] + counts[WRONG]
