@@ -92,8 +92,8 @@ def _about(report: dict[str, Any]) -> list[str]:
         parts += [cells_table(report), f"![every cell of {name} with its interval]({FOLDER}/{name}.png)"]
     missing = [cell for cell in report["cells"] if not cell["is_done"]]
     if missing:
-        hours = duration(sum(cell["left_s"] for cell in missing))
-        parts.append(f"Not run, about {hours} of one core (`foreact study {name}`):\n\n{_by_task(missing)}")
+        left = duration(sum(cell["left_s"] for cell in missing))
+        parts.append(f"Not run, about {left} of one core (`foreact study {name}`):\n\n{_by_task(missing)}")
     return parts
 
 
