@@ -277,22 +277,6 @@ def test_imagining_changes_nothing_that_comes_later(tiny, one_thread, settings: 
 
 
 @torch.no_grad()
-def test_what_was_left_imagined_is_dropped_when_the_truth_comes(tiny, one_thread) -> None:
-    """An interrupt between imagining and acting leaves entries in scratch; observing forgets them."""
-    predictor, sequence = predictor_of(tiny.model(), latent_frames_per_chunk=2, window=3), tiny.sequence(3)
-    results = []
-    for left in (True, False):
-        rollout = started(predictor, sequence)
-        if left:
-            rollout.cache.append_imagined(4)
-        append(predictor, rollout, sequence, slice(1, 3))
-        rollout.generator.manual_seed(1)
-        results.append(predictor.predict(rollout).actions)
-        assert rollout.cache.num_imagined_tokens == 0
-    assert torch.equal(*results)
-
-
-@torch.no_grad()
 def test_unused_channels_stay_zero_and_shapes_are_those_of_the_chunk(tiny) -> None:
     mask = torch.from_numpy(tiny.embodiment().channel_mask.copy())
     predictor = Predictor(tiny.model(), tiny.inference(), mask)

@@ -12,8 +12,8 @@ held at its observed value at flow time 1 while the rest is imagined.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
@@ -325,7 +325,6 @@ class Predictor:
                 continue
             if rollout.head is not None:
                 seen, rollout.head = rollout.head.followed_by(seen), None
-            rollout.cache.drop_imagined()
             passing[seen.num_frames].append((rollout, seen))
         for num_frames, pairs in passing.items():
             self._append([rollout for rollout, _ in pairs], [seen for _, seen in pairs], num_frames)
@@ -364,23 +363,21 @@ class Predictor:
         """
         traces = [rollout.trace for rollout in rollouts]
         ahead = ahead or [None] * len(rollouts)
-        for rollout in rollouts:
-            rollout.cache.drop_imagined()  # what a call that failed may have left
-        with span_all(traces, "look_ahead") if any(ahead) else nullcontext():
-            foreseen = self._look_ahead(rollouts, ahead)
         prefixes = [None if a is None else a.prefix for a in ahead]
-        together = Together(rollouts, self.model, self.config.latent_frames_per_chunk, prefixes=prefixes)
         latents: Tensor | None = None
-        if self.config.imagines:
-            with span_all(traces, "imagine"):
-                latents = self._imagine(together)
-        with span_all(traces, "decode_actions"):
-            actions = self._decode_actions(together)
+        with _forgetting(rollouts):
+            with span_all(traces, "look_ahead") if any(ahead) else nullcontext():
+                foreseen = self._look_ahead(rollouts, ahead)
+            together = Together(rollouts, self.model, self.config.latent_frames_per_chunk, prefixes=prefixes)
+            if self.config.imagines:
+                with span_all(traces, "imagine"):
+                    latents = self._imagine(together)
+            with span_all(traces, "decode_actions"):
+                actions = self._decode_actions(together)
         # Nothing is fetched before all is on its way: a GPU works while Python runs ahead.
         actions, latents = actions.cpu(), None if latents is None else latents.cpu()
         predictions = []
         for row, rollout in enumerate(rollouts):
-            rollout.cache.drop_imagined()
             new = slice(rollout.num_frames_at_head, None)
             imagined = None if latents is None else latents[row][:, new]
             seen = foreseen.get(row)
@@ -417,11 +414,11 @@ class Predictor:
         if rollout.head is not None:
             video = torch.cat([rollout.head.video, video], dim=1)
         together = Together([rollout], self.model, video.shape[1])
-        together.run("video", video, 1.0, rows=self.config.rows)
-        rollout.cache.append_imagined(video.shape[1] * video.shape[2])
-        actions = self._decode_actions(together)[0].cpu()
-        rollout.cache.drop_imagined()
-        return actions[rollout.num_frames_at_head :]
+        with _forgetting([rollout]):
+            together.run("video", video, 1.0, rows=self.config.rows)
+            rollout.cache.append_imagined(video.shape[1] * video.shape[2])
+            actions = self._decode_actions(together)[0]
+        return actions.cpu()[rollout.num_frames_at_head :]
 
     def _tokens(self, latents: Float[Tensor, "batch channels frames height width"]) -> Tensor:
         """Return the video tokens of latents, where the network is."""
@@ -458,13 +455,11 @@ class Predictor:
 
     def _foresee(self, together: Together, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `_denoise_video` does, for the frames that given actions lead to (forward dynamics)."""
-        together.run("action", actions, 1.0, rows=self.config.rows)
-        for rollout in together.rollouts:
-            rollout.cache.append_imagined(actions.shape[1] * actions.shape[2])
-        denoised = self._denoise_video(together)
-        for rollout in together.rollouts:
-            rollout.cache.drop_imagined()
-        return denoised
+        with _forgetting(together.rollouts):
+            together.run("action", actions, 1.0, rows=self.config.rows)
+            for rollout in together.rollouts:
+                rollout.cache.append_imagined(actions.shape[1] * actions.shape[2])
+            return self._denoise_video(together)
 
     def _imagine(self, together: Together) -> Float[Tensor, "rollouts channels frames height width"]:
         """Return guesses of the clean video; leave keys and values of the half-finished ones in the caches."""
@@ -516,3 +511,13 @@ class Predictor:
 
     def _noise(self, kind: Kind, shape: tuple[int, ...], rollout: Rollout) -> Tensor:
         return torch.randn(shape, generator=rollout.generator).to(self.device)
+
+
+@contextmanager
+def _forgetting(rollouts: Sequence[Rollout]) -> Iterator[None]:
+    """Leave nothing imagined in the caches, whether what is done meanwhile succeeds or fails."""
+    try:
+        yield
+    finally:
+        for rollout in rollouts:
+            rollout.cache.drop_imagined()
