@@ -561,6 +561,7 @@ def study(
     name: Annotated[str | None, tyro.conf.Positional] = None,
     workers: int = 1,
     out: Path = Path("outputs/studies"),
+    known: Path | None = None,
     only: tuple[str, ...] = (),
     budget_hours: float | None = None,
     list_cells: Annotated[bool, tyro.conf.arg(name="list")] = False,
@@ -579,6 +580,7 @@ def study(
         name: quick, imagination, memory, denoising, demonstrations, drift-and-loop, ablations or compute.
         workers: Processes, each of one thread.
         out: Gets NAME/report.md, report.json and figure.png; under store/, all trainings and evaluations.
+        known: Folder with the ledger of what was measured elsewhere, which is then not run again: docs/evidence.
         only: Cells to run, as LABEL=VALUE: task=lift_cube policy=imagines.
         budget_hours: Hours after which nothing more is begun.
         list_cells: Run nothing; list the cells, which are done, and what the others are estimated to take.
@@ -589,7 +591,7 @@ def study(
     """
     from foreact.commands import study as command
 
-    command.study(name, out, workers, only, budget_hours, list_cells, report_only, ray, device)
+    command.study(name, out, known, workers, only, budget_hours, list_cells, report_only, ray, device)
 
 
 def evidence(studies: Path | None = None, docs: Path = Path("docs")) -> None:
@@ -599,7 +601,7 @@ def evidence(studies: Path | None = None, docs: Path = Path("docs")) -> None:
 
     Args:
         studies: What `foreact study` wrote; its reports are gathered first. Without it, those gathered before are used.
-        docs: Gets evidence.md, and in evidence/ a JSON and a picture of each study.
+        docs: Gets evidence.md, and in evidence/ a JSON and a picture of each study and the ledger of what was done.
     """
     from foreact.commands import evidence as command
 

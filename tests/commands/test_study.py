@@ -5,7 +5,9 @@ import pytest
 
 from foreact.cli import main
 from foreact.commands import study as command
+from foreact.studies.catalogue import get_study
 from foreact.studies.jobs import News, Outcome
+from foreact.studies.ledger import Entry, write_ledger
 from foreact.studies.store import Store
 
 
@@ -83,6 +85,15 @@ def test_only_what_is_chosen_is_run(tmp_path, told) -> None:
     assert asked["address"] == "auto" and asked["budget_s"] is None
 
 
+def test_what_the_ledger_knows_is_not_run(capsys, tmp_path, told) -> None:
+    cell = get_study("quick").only(["policy=reacts"])[0]
+    rows = [{"unit": unit, "success": 1.0} for unit in range(cell.work.size)]
+    entry = Entry(title="w", size=len(rows), seconds=0.0, expected_s=0.0, rows=rows)
+    write_ledger(tmp_path, {Store(tmp_path).key(cell.work): entry})
+    run("study", "quick", "--known", tmp_path, "--only", "policy=reacts", "--out", tmp_path / "out")
+    assert not told and "1 of 2 cells are done" in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_report_of_what_there_is(capsys, tmp_path, told) -> None:
     run("study", "quick", "--report-only", "--out", tmp_path)
     assert not told
@@ -110,6 +121,7 @@ def test_the_report_is_written_when_the_study_is_interrupted(tmp_path, monkeypat
         (["quick", "--only", "tasks=reach_cube"], "did you mean 'task'"),
         (["quick", "--only", "reach_cube"], "LABEL=VALUE"),
         (["quick", "--budget-hours", "0"], "budget_hours"),
+        (["quick", "--known", "missing"], "ledger.json"),
         (["quick", "--workers", "0"], "workers"),
         (["quick", "--device", "cuda:99"], "device"),
     ],

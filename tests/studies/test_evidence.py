@@ -13,7 +13,8 @@ from foreact.evaluation.episodes import EpisodeResult
 from foreact.evaluation.suite import EPISODES_FILE
 from foreact.studies.catalogue import get_study
 from foreact.studies.evidence import DOCUMENT, ELSEWHERE, FOLDER, NAMES, SPENT, as_document, gather, write_document
-from foreact.studies.store import FINISHED_FILE, Store
+from foreact.studies.ledger import LEDGER_FILE, read_ledger
+from foreact.studies.store import CONFIG_FILE, FINISHED_FILE, Store
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -42,6 +43,7 @@ def docs(tmp_path_factory) -> Path:
             for seed in seeds
         ]
         (folder / EPISODES_FILE).write_text("".join(json.dumps(asdict(result)) + "\n" for result in results))
+        (folder / CONFIG_FILE).write_text(json.dumps({"title": cell.name}))
         (folder / FINISHED_FILE).write_text(json.dumps({"size": len(results), "seconds": 90.0, "expected_s": 45.0}))
     gather(store, docs)
     write_document(docs)
@@ -71,6 +73,7 @@ def test_what_was_spent_and_what_is_missing_is_said(docs) -> None:
     assert json.loads((docs / FOLDER / SPENT).read_text()) == {"evaluation": 8 * 90.0}
     done, others = text.split("\n## memory\n")
     assert "12 min of evaluation" in done and "| transfer_cube | imagines | 50 | 100 % (93 to 100) |" in done
+    assert "it lacks" not in done.split("## Every claim")[0], "all that was run is in the ledger"
     assert "Not run" not in done.split("\n## imagination\n")[1], "this study is complete"
     assert "`foreact study memory`):\n\n- task remember_bin: policy imagines history one chunk; policy" in others
 
@@ -81,6 +84,22 @@ def test_the_document_is_made_of_the_reports_alone(docs, tmp_path) -> None:
     (copy / "memory.json").unlink()
     with pytest.raises((ForeactError, FileNotFoundError), match="memory"):
         as_document(copy)
+
+
+def test_on_another_machine_the_ledger_says_the_same(docs, tmp_path) -> None:
+    shutil.copytree(docs / FOLDER, tmp_path / FOLDER)
+    gather(Store(tmp_path / "store", read_ledger(docs / FOLDER)), tmp_path)
+    for path in sorted((docs / FOLDER).glob("*.json")):
+        assert (tmp_path / FOLDER / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_a_report_is_not_replaced_by_one_that_knows_less(docs, tmp_path) -> None:
+    shutil.copytree(docs / FOLDER, tmp_path / FOLDER)
+    (tmp_path / FOLDER / LEDGER_FILE).unlink()
+    gather(Store(tmp_path / "store"), tmp_path)
+    for name in ("imagination.json", "imagination.png"):
+        assert (tmp_path / FOLDER / name).read_bytes() == (docs / FOLDER / name).read_bytes()
+    assert json.loads((tmp_path / FOLDER / SPENT).read_text()) == {}, "of this it says what it knows"
 
 
 def test_of_nothing_run_there_is_a_document_too(tmp_path) -> None:

@@ -12,7 +12,7 @@ from foreact.studies.cells import Cell, Study
 from foreact.studies.claims import Claim
 from foreact.studies.judging import Findings, costs, find
 from foreact.studies.report import as_markdown, as_plain, duration, write_report
-from foreact.studies.store import FINISHED_FILE, Store
+from foreact.studies.store import CONFIG_FILE, FINISHED_FILE, Store
 
 NUM_SEEDS = 40
 SIDES = ("imagines", "reacts")
@@ -38,6 +38,7 @@ def write(store: Store, cell: Cell, successes: range, *, num_episodes: int = NUM
     ]
     (folder / EPISODES_FILE).write_text("".join(json.dumps(asdict(result)) + "\n" for result in results))
     if num_episodes == NUM_SEEDS:
+        (folder / CONFIG_FILE).write_text(json.dumps({"title": "so many episodes"}))
         (folder / FINISHED_FILE).write_text(json.dumps({"size": num_episodes}))
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from foreact.commands.progress import console
 from foreact.errors import ConfigurationError
 from foreact.studies.evidence import DOCUMENT, FOLDER, gather, write_document
+from foreact.studies.ledger import read_ledger
 from foreact.studies.store import Store
 
 
 def evidence(studies: Path | None, docs: Path) -> None:
     """See `foreact.cli.evidence`."""
     if studies is not None:
-        store = Store(studies.resolve() / "store")
+        store = Store(studies.resolve() / "store", read_ledger(docs / FOLDER))
         if not store.root.is_dir():
             raise ConfigurationError(
                 "--studies", got=str(studies), allowed="what `foreact study` wrote", cure="run one"

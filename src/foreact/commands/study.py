@@ -13,6 +13,7 @@ from foreact.studies.catalogue import STUDIES, get_study
 from foreact.studies.cells import Cell, Study
 from foreact.studies.jobs import Job, News, Outcome, estimate_s, jobs_of
 from foreact.studies.judging import Findings, find
+from foreact.studies.ledger import LEDGER_FILE, read_ledger
 from foreact.studies.over_ray import run_over_ray
 from foreact.studies.report import duration, write_report
 from foreact.studies.runner import run
@@ -24,6 +25,7 @@ FAILED = 1
 def study(
     name: str | None,
     out: Path,
+    known: Path | None,
     workers: int,
     only: Sequence[str],
     budget_hours: float | None,
@@ -35,7 +37,10 @@ def study(
     """See `foreact.cli.study`."""
     if name is None:
         return _tell_studies()
-    chosen, store = get_study(name), Store(out.resolve() / "store")
+    if known is not None and not (known / LEDGER_FILE).exists():
+        raise ConfigurationError("--known", got=str(known), allowed=f"a folder with {LEDGER_FILE}, as docs/evidence")
+    ledger = {} if known is None else read_ledger(known)
+    chosen, store = get_study(name), Store(out.resolve() / "store", ledger)
     cells = chosen.only(only)
     if budget_hours is not None and not budget_hours > 0:
         raise ConfigurationError("budget_hours", got=budget_hours, allowed="more than 0")

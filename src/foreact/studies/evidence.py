@@ -7,6 +7,7 @@ from foreact.files import write_whole
 from foreact.settings import read_json
 from foreact.studies.catalogue import STUDIES
 from foreact.studies.judging import find
+from foreact.studies.ledger import LEDGER_FILE, Ledger, read_ledger, write_ledger
 from foreact.studies.picture import draw
 from foreact.studies.report import READING, as_plain, cells_table, claims_table, duration
 from foreact.studies.store import Store
@@ -30,14 +31,22 @@ NAMES = tuple(name for name in STUDIES if name not in LEFT_OUT)
 
 
 def gather(store: Store, docs: Path) -> None:
-    """Write every study's report into `docs`/evidence, and, once something has been run, its picture beside it."""
+    """Write every study's report into `docs`/evidence, and, once something has been run, its picture beside it.
+
+    The ledger there grows by what the store holds. A report that rests on more than both know is left as it is: what it
+    was made of is gone, and a poorer one is no substitute.
+    """
     folder = docs / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    for name in NAMES:
-        report = as_plain(find(STUDIES[name](), store), store)
-        write_json(folder / f"{name}.json", report)
+    studies = {name: STUDIES[name]() for name in NAMES}
+    for name, study in studies.items():
+        report, path = as_plain(find(study, store), store), folder / f"{name}.json"
+        if path.exists() and _num_units(read_json(path)) > _num_units(report):
+            continue
+        write_json(path, report)
         if _is_begun(report):
             draw(folder / f"{name}.png", report)
+    write_ledger(folder, store.extended_ledger(cell.work for study in studies.values() for cell in study.cells))
     write_json(folder / SPENT, store.spent_s())
 
 
@@ -54,23 +63,26 @@ def as_document(folder: Path) -> str:
     """Return the document that the reports in a folder make."""
     reports = [read_json(folder / f"{name}.json") for name in NAMES]
     spent: dict[str, float] = read_json(folder / SPENT)
-    parts = ["# Evidence", _introduction(reports, spent), "## Every claim", _verdicts(reports)]
+    parts = ["# Evidence", _introduction(reports, spent, read_ledger(folder)), "## Every claim", _verdicts(reports)]
     for report in reports:
         parts += [f"## {report['study']}", *_about(report)]
     return "\n\n".join([*parts, ELSEWHERE]) + "\n"
 
 
-def _introduction(reports: list[dict[str, Any]], spent: dict[str, float]) -> str:
+def _introduction(reports: list[dict[str, Any]], spent: dict[str, float], ledger: Ledger) -> str:
     cells = [cell for report in reports for cell in report["cells"]]
+    done = [cell for cell in cells if cell["is_done"]]
+    without = sum(cell["folder"] not in ledger for cell in done)
     hours = ", ".join(f"{duration(seconds)} of {kind}" for kind, seconds in spent.items())
     return (
         "Claims are written down in the studies ([src/foreact/studies/catalogue](../src/foreact/studies/catalogue)) "
         "before anything is run, and judged by their intervals alone; those that failed stand beside those that held. "
         f"{READING}\n\n"
-        f"Of {len(cells)} cells {sum(cell['is_done'] for cell in cells)} have been run, on one core each: "
+        f"Of {len(cells)} cells {len(done)} have been run, on one core each: "
         f"{hours or 'nothing yet'}. The others are listed with what they would take. Any line can be run again, "
-        "and what is missing be added:\n\n"
-        "    foreact study imagination --workers 2    # or another of the names below\n"
+        f"and what is missing be added; what [the ledger]({FOLDER}/{LEDGER_FILE}) has, seed by seed, is not run again"
+        f"{f' (it lacks {without} of those cells, of which only the figures below were kept)' if without else ''}:\n\n"
+        "    foreact study imagination --known docs/evidence --workers 2    # or another of the names below\n"
         "    foreact evidence --studies outputs/studies    # this page, from what there is"
     )
 
@@ -107,4 +119,8 @@ def _by_task(cells: list[dict[str, Any]]) -> str:
 
 
 def _is_begun(report: dict[str, Any]) -> bool:
-    return any(cell["num_units"] for cell in report["cells"])
+    return _num_units(report) > 0
+
+
+def _num_units(report: dict[str, Any]) -> int:
+    return sum(cell["num_units"] for cell in report["cells"])

@@ -18,8 +18,8 @@ from foreact.studies.claims import (
     level,
 )
 from foreact.studies.jobs import estimate_s, jobs_of
-from foreact.studies.measures import Row
 from foreact.studies.store import Store
+from foreact.studies.work import Row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Findings:
 
 def find(study: Study, store: Store) -> Findings:
     """Return what is known of a study by what its store holds."""
-    rows = {cell.name: cell.work.read(store) for cell in study.cells}
+    rows = {cell.name: store.rows(cell.work) for cell in study.cells}
     done = {cell.name for cell in study.cells if store.is_done(cell.work)}
     figures: tuple[str, ...] = get_args(Figure)
     values = {name: {figure: _values(of, figure) for figure in figures} for name, of in rows.items()}

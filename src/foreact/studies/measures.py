@@ -20,16 +20,13 @@ from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import Dataset, Demonstrations, encode
 from foreact.studies.policies import PolicySource, TrainingRun, find_policy, policy_told
 from foreact.studies.store import Store
-from foreact.studies.work import Tell, Work, plain_settings, write_json
+from foreact.studies.work import Row, Tell, Work, plain_settings, write_json
 from foreact.training.validation import open_loop_error
 
 ERRORS_FILE = "errors.json"
 SIMULATED_STEP_S = 0.009
 """Of one core: a control step under a small policy, its share of pictures and of computing chunks included."""
 HELD_OUT_EPISODE_S = 4.0
-
-Row = Mapping[str, Any]
-"""Figures of one unit, under "unit" its number: the seed, or the episode of the dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)

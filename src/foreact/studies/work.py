@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -13,6 +13,8 @@ from foreact.settings import to_plain
 if TYPE_CHECKING:
     from foreact.studies.store import Store
 
+Row = Mapping[str, Any]
+"""Figures of one unit, under "unit" its number: the seed, or the episode of the dataset."""
 Tell = Callable[[int, int, str], None]
 """Told (units done, of how many, figures): once before the first unit with what an earlier call had done, then after
 each."""
@@ -50,6 +52,15 @@ class Work(Protocol):
 
     def perform(self, folder: Path, store: "Store", device: str, tell: Tell) -> None:
         """Do it, or what an interrupted call left of it, into `folder`."""
+        ...
+
+
+@runtime_checkable
+class Measurement(Work, Protocol):
+    """Work whose outcome is figures."""
+
+    def read(self, store: "Store") -> list[Row]:
+        """Return the figures of the units that are done, by number."""
         ...
 
 
