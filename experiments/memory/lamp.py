@@ -49,17 +49,15 @@ def main() -> None:
     parser.add_argument("--penalties", type=float, nargs="+", default=[0.001, 0.01, 0.1])
     given = parser.parse_args()
     policy, dataset = foreact.load(given.policy), EpisodeDataset(given.data)
-    cache, waist = (
-        LatentCache(dataset, policy.networks.vae, policy.embodiment),
-        policy.embodiment.dof_names.index("left_waist"),
-    )
+    cache = LatentCache(dataset, policy.networks.vae, policy.embodiment)
+    waist = policy.embodiment.dof_names.index("left_waist")
     values, bins = [], []
     for episode in track(dataset, "reading", total=dataset.num_episodes):
         values.append(cache.load(episode.index)[:, given.frame].flatten().numpy())
-        turned = episode.column("action")[:, waist]
-        bins.append(int(np.clip(np.round(turned[np.abs(turned).argmax()] / BIN_RAD), -1, 1)))
+        bins.append(int(np.clip(np.round(episode.column("action")[-1, waist] / BIN_RAD), -1, 1)))
+    pictures, wanted = np.array(values), np.array(bins)
     for penalty in given.penalties:
-        right = int((read_out(np.array(values), np.array(bins), penalty) == np.array(bins)).sum())
+        right = int((read_out(pictures, wanted, penalty) == wanted).sum())
         low, high = (100 * end for end in wilson_interval(right, len(bins)))
         print(f"penalty {penalty:g}: {right} of {len(bins)} bins are read rightly ({low:.0f} to {high:.0f} %)")
 

@@ -10,13 +10,17 @@ import pytest
 CHUNKS = [slice(1, 5), slice(5, 9), slice(9, 13)]
 
 
-@pytest.fixture(scope="module")
-def memory() -> ModuleType:
-    spec = spec_from_file_location("memory", Path(__file__).parents[2] / "experiments/memory/run.py")
+def load(name: str) -> ModuleType:
+    spec = spec_from_file_location(name, Path(__file__).parents[2] / "experiments/memory" / f"{name}.py")
     assert spec and spec.loader
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def memory() -> ModuleType:
+    return load("run")
 
 
 def waist(*angles: tuple[int, float]) -> np.ndarray:
@@ -37,3 +41,16 @@ def test_what_is_no_choice_is_not_asked(memory) -> None:
     assert memory.find_choice(waist((4, 0.05), (6, 0.37)), CHUNKS) is None, "it had begun to turn"
     assert memory.find_choice(waist((3, -0.8), (7, 0.37)), CHUNKS) is None, "it was elsewhere"
     assert memory.find_choice(waist((13, 0.37)), CHUNKS) is None, "after the last whole chunk"
+
+
+def test_what_is_shown_is_read_and_noise_is_not() -> None:
+    """Of noise, which ridge regression learns by heart, an episode that was left out is read by chance."""
+    lamp = load("lamp")
+    rng = np.random.default_rng(0)
+    bins = rng.integers(-1, 2, size=60)
+    noise = rng.normal(size=(60, 200))
+    shown = noise.copy()
+    shown[:, 7] += 30 * bins
+    shown[:, 8] += 30 * (bins == 0)
+    assert (lamp.read_out(shown, bins, 0.01) == bins).all()
+    assert (lamp.read_out(noise, bins, 0.01) == bins).mean() < 0.6
