@@ -77,7 +77,7 @@ def _draw_chunks(
         axis.axis("off")
     for axis in axes[-1]:
         axis.set_xlabel("time (s)")
-    figure.legend(*shown[0].get_legend_handles_labels(), fontsize=8, loc="lower right", ncols=2, frameon=False)
+    figure.legend(*shown[0].get_legend_handles_labels(), fontsize=8, loc="outside lower right", ncols=2, frameon=False)
     figure.suptitle(title, fontsize=10)
     _save(figure, path)
 
@@ -128,7 +128,9 @@ def draw_turns(
     for axis, (title, record) in zip(axes[:-1, 0], records.items(), strict=True):
         _draw_chunks_in_time(axis, record, duration_s[title])
         axis.set_title(f"{title}: over after {duration_s[title]:.1f} s", fontsize=10, loc="left")
-    figure.legend(handles=[Patch(**look) for look in LOOKS], fontsize=8, loc="upper right", ncols=3, frameon=False)
+    figure.legend(
+        handles=[Patch(**look) for look in LOOKS], fontsize=8, loc="outside upper right", ncols=3, frameon=False
+    )
     _draw_disagreement(axes[-1, 0], records, threshold)
     axes[-1, 0].set_xlim(0, 1.02 * max(duration_s.values()))
     axes[-1, 0].set_xlabel("time (s)")
@@ -178,6 +180,6 @@ def _draw_disagreement(axis, records: Mapping[str, EpisodeRecord], threshold: fl
 
 
 def _save(figure, path: Path) -> None:
-    figure.tight_layout()
+    figure.set_layout_engine("constrained")
     write_whole(path, lambda target: figure.savefig(target, format="png", dpi=130))
     plt.close(figure)
