@@ -241,7 +241,7 @@ def evaluate(
 
 def demo(
     policy: str = "tiny",
-    task: str = "lift_cube",
+    task: str = "transfer_cube",
     episodes: int = 3,
     seed: int = 1_000_000,
     schedule: str | None = None,
