@@ -118,6 +118,20 @@ def test_resumed_equals_uninterrupted(tiny, recipe, dataset, finished, tmp_path,
     assert_same_files(tmp_path / "r", folder)
 
 
+def test_killed_while_the_last_policy_is_written_the_run_is_not_finished(
+    tiny, recipe, dataset, finished, tmp_path, monkeypatch, one_thread
+) -> None:
+    running = train(recipe, [dataset], tiny.vae(), tmp_path / "r")
+    for _ in range(4):
+        next(running)
+    with monkeypatch.context() as patch:
+        patch.setattr("foreact.training.run.save_policy", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            next(running)
+    assert [now.step for now in run(recipe, dataset, tiny, tmp_path / "r")] == [5]
+    assert_same_files(tmp_path / "r", finished[0])
+
+
 def test_recomputing_may_begin_when_memory_falls_short(tiny, recipe, dataset, finished, tmp_path, one_thread) -> None:
     """How gradients are come by is no part of what a run is: it goes on to the same weights."""
     killed = train(recipe, [dataset], tiny.vae(), tmp_path / "r")

@@ -64,6 +64,22 @@ def test_only_real_actions_of_real_channels_count(tiny, policy, monkeypatch) -> 
     assert open_loop_error(policy, [sequence], seed=0).action_error == 0
 
 
+def test_what_is_repeated_past_the_end_counts_for_nothing(tiny, policy, monkeypatch) -> None:
+    """The last frame is a repetition, and imagined wrongly: as if it had not been there."""
+    sequence = tiny.sequence(5)
+    padded = replace(sequence, frame_valid=torch.tensor([True] * 4 + [False]))
+
+    def spoil(latents, actions):
+        wrong = latents.clone()
+        wrong[:, -1] += 5.0 * torch.equal(actions, sequence.actions[3:5])
+        return wrong, actions
+
+    answer_with(policy, monkeypatch, sequence, spoil)
+    assert open_loop_error(policy, [sequence], seed=0).disagreement > 1
+    error = open_loop_error(policy, [padded], seed=0)
+    assert error.disagreement == 0 and error.imagination_psnr_db == pytest.approx(120)
+
+
 def test_every_chunk_is_predicted_from_the_real_history(tiny, policy, one_thread) -> None:
     sequence = tiny.sequence(8)
     predictions = list(predict_chunks(policy, sequence, seed=5))

@@ -20,8 +20,8 @@ from foreact.policy.committed import TRAIN
 from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
 from foreact.policy.predictor import Prediction, Rollout
-from foreact.policy.viewer import Frames, LatentViewer, hold_last, moving_frames, squared_errors
-from foreact.training.validation import relive
+from foreact.policy.viewer import Frames, LatentViewer, hold_last, squared_errors
+from foreact.training.validation import counted_frames, relive
 
 POLICY, VIDEO_ONLY, FORWARD, INVERSE, HELD = "policy", "video only", "forward dynamics", "inverse dynamics", "held"
 """The four modes, and the guess that nothing changes: the last action, or the last frame, held."""
@@ -192,7 +192,7 @@ def _video_errors(
     held = held_frame(sequence, answers.now)
     distances = {who: frame_distances(z, seen)[valid].numpy() for who, z in (latents | {HELD: held}).items()}
     frames = {who: viewer.peek(z) for who, z in latents.items()} | {HELD: hold_last(last, _num_frames(real))}
-    counted = moving_frames(real, last) & np.repeat(valid.numpy(), policy.embodiment.timing.vae_factor)
+    counted = counted_frames(policy, valid, real, last)
     return {LATENTS: distances, PIXELS: {who: squared_errors(clip, real)[counted] for who, clip in frames.items()}}
 
 

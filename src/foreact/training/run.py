@@ -313,10 +313,11 @@ class _Run:
             file.write(json.dumps({"step": self._state.step, "time": time.time(), **figures}) + "\n")
 
     def _save(self) -> None:
-        self._state.save(self._folder / STATE_FILE, self._configuration)
+        """Save the policy, and after it the state: of a run that is killed in between, some steps are done again."""
         provenance = {"steps": self._state.step, **self._configuration}
         provenance.pop("actions")
         policy = self.policy()
         if self._disagreement is not None:
             policy = with_settings(policy, disagreement_threshold=self._disagreement)
         save_policy(policy, self._folder / POLICY_FOLDER, provenance=provenance)
+        self._state.save(self._folder / STATE_FILE, self._configuration)

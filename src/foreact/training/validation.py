@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from foreact.data.batch import TrainingSequence
 from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
 from foreact.policy.predictor import Prediction, Rollout
-from foreact.policy.viewer import LatentViewer, hold_last, moving_frames, psnr_db, squared_errors
+from foreact.policy.viewer import Frames, LatentViewer, hold_last, moving_frames, psnr_db, squared_errors
 
 RARELY = 0.99
 
@@ -19,7 +20,8 @@ RARELY = 0.99
 class OpenLoopError:
     """Means over all chunks of some held-out episodes. Predictions are never executed: history stays the recorded one.
 
-    Pictures are compared over frames in which something moves, as the VAE shows both sides.
+    Pictures are compared over frames in which something moves, as the VAE shows both sides. What was repeated past an
+    episode's end counts for nothing.
     """
 
     action_error: float
@@ -48,16 +50,17 @@ def open_loop_error(policy: Policy, sequences: list[TrainingSequence], *, seed: 
         viewer = LatentViewer(policy.networks.vae, policy.embodiment.layout)
         last = viewer.show(sequence.latents[:, :1])
         for now, prediction in predict_chunks(policy, sequence, seed=seed + index):
-            counted = (sequence.action_valid[now, :, None] & mask).expand_as(prediction.actions)
-            action_errors.append((prediction.actions - sequence.actions[now]).abs()[counted].mean().item())
+            actual = (sequence.action_valid[now, :, None] & mask).expand_as(prediction.actions)
+            action_errors.append((prediction.actions - sequence.actions[now]).abs()[actual].mean().item())
             if prediction.latents is None:
                 continue
-            distances.extend(frame_distances(prediction.latents, sequence.latents[:, now]).tolist())
+            valid = sequence.frame_valid[now]
+            distances.extend(frame_distances(prediction.latents, sequence.latents[:, now])[valid].tolist())
             guess, real = viewer.peek(prediction.latents), viewer.show(sequence.latents[:, now])
-            moving = moving_frames(real, last)
-            still = hold_last(last, len(moving))
-            imagined.extend(squared_errors(guess, real)[moving])
-            held.extend(squared_errors(still, real)[moving])
+            counted = counted_frames(policy, valid, real, last)
+            still = hold_last(last, len(counted))
+            imagined.extend(squared_errors(guess, real)[counted])
+            held.extend(squared_errors(still, real)[counted])
             last = real
     return OpenLoopError(
         action_error=float(np.mean(action_errors)),
@@ -65,6 +68,11 @@ def open_loop_error(policy: Policy, sequences: list[TrainingSequence], *, seed: 
         last_frame_psnr_db=psnr_db(float(np.mean(held))) if held else None,
         disagreement=float(np.quantile(distances, RARELY)) if distances else None,
     )
+
+
+def counted_frames(policy: Policy, valid: Tensor, real: Frames, last: Frames) -> np.ndarray:
+    """Return bool [time]: camera frames of latent frames that are valid, and unlike the last one before them."""
+    return moving_frames(real, last) & np.repeat(valid.numpy(), policy.embodiment.timing.vae_factor)
 
 
 def predict_chunks(policy: Policy, sequence: TrainingSequence, *, seed: int) -> Iterator[tuple[slice, Prediction]]:
