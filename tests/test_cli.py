@@ -54,6 +54,18 @@ def test_an_unknown_task_is_refused_and_the_known_ones_listed(tmp_path, capsys):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("second", ["--data=b", "--data"])
+def test_a_flag_given_twice_is_refused(tmp_path, capsys, second):
+    said = refused(capsys, "train-vae", "--data", "a", second, "b", "--out", tmp_path / "o")
+    assert "--data; got: 2 times" in said and "--data A B" in said
+
+
+def test_what_looks_like_markup_is_said_as_it_is(tmp_path, capsys):
+    assert "[/nowhere]" in refused(
+        capsys, "evaluate", "--policy", "[/nowhere]", "--task", "reach_cube", "--out", tmp_path
+    )
+
+
 def test_an_unknown_recipe_is_refused_and_the_known_ones_listed(tmp_path, capsys):
     said = refused(capsys, "train", "--recipe", "huge", "--data", tmp_path, "--vae", tmp_path, "--out", tmp_path / "o")
     assert "unknown recipe" in said and "tiny, tiny-grounded, tiny-reactive" in said

@@ -1,14 +1,16 @@
 """The command line. Every command says what it did and where the result lies; its `--help` gives an example."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 
-from foreact.errors import ForeactError
+from foreact.errors import ConfigurationError, ForeactError
 from foreact.recipes import get_recipe
 from foreact.training.run import Recipe
 from foreact.training.video_vae_config import VideoVAETrainingConfig
@@ -612,6 +614,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command; exit with 2 on an error of the user's, with 130 on Ctrl-C."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        _check_given_once(given)
         commands = {
             "collect": collect,
             "train-vae": train_vae,
@@ -634,11 +637,20 @@ def main(arguments: list[str] | None = None) -> None:
             commands, args=given, prog="foreact", description=DESCRIPTION, sort_subcommands=False
         )
     except ForeactError as error:
-        console.print(f"[bold red]error:[/] {error}")
+        console.print(f"[bold red]error:[/] {escape(str(error))}")
         raise SystemExit(2) from error
     except KeyboardInterrupt:
         console.print("[yellow]stopped.[/] Nothing finished is lost: repeat the command to go on.")
         raise SystemExit(INTERRUPTED) from None
+
+
+def _check_given_once(arguments: list[str]) -> None:
+    """Refuse a flag that is given twice: the parser would take its last values and forget the others."""
+    flags = Counter(argument.split("=")[0] for argument in arguments if argument.startswith("--"))
+    for flag, count in flags.items():
+        if count > 1:
+            cure = f"give all values of a list after one: {flag} A B"
+            raise ConfigurationError(flag, got=f"{count} times", allowed="once", cure=cure)
 
 
 def _value_of(flag: str, arguments: list[str]) -> str | None:

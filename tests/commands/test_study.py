@@ -1,12 +1,14 @@
 import json
+import re
 import sys
 
 import pytest
 
 from foreact.cli import main
 from foreact.commands import study as command
+from foreact.commands.progress import progress_bar
 from foreact.studies.catalogue import get_study
-from foreact.studies.jobs import News, Outcome
+from foreact.studies.jobs import News, Outcome, jobs_of
 from foreact.studies.ledger import Entry, write_ledger
 from foreact.studies.store import Store
 
@@ -53,6 +55,27 @@ def test_cells_are_listed_with_their_cost_and_nothing_is_run(capsys, tmp_path, t
     said = " ".join(capsys.readouterr().out.split())
     assert "0 of 2 cells are done; about" in said and "0 of 50" in said and "reach_cube" not in said
     assert not told and list(tmp_path.iterdir()) == []
+
+
+def test_what_chosen_cells_cost_includes_what_they_share_with_others(capsys, tmp_path) -> None:
+    wanted = "s_stop=0.5"
+    run("study", "denoising", "--list", "--only", "task=reach_cube", wanted, "--out", tmp_path)
+    hours = re.search(r"about ([\d.]+) hours", " ".join(capsys.readouterr().out.split()))
+    assert float(hours[1]) > 0.5, "the training too"
+
+
+def test_a_job_of_another_process_is_told_once_and_markup_as_it_is(capsys, tmp_path) -> None:
+    store = Store(tmp_path)
+    (job, *_) = jobs_of([cell.work for cell in get_study("quick").cells], store)
+    with progress_bar() as bar:
+        shown = command._Shown(bar, [job], store)
+        for _ in range(3):
+            shown.hear(News(job=job, state="begun"))
+            shown.hear(News(job=job, state="elsewhere"))
+        shown.hear(News(job=job, state="begun"))
+        shown.hear(News(job=job, state="failed", figures="in [/tmp/x] of [it]"))
+    said = capsys.readouterr().out
+    assert said.count("elsewhere") == 1 and said.count("begun") == 1 and "in [/tmp/x] of [it]" in said
 
 
 def test_a_failure_is_listed_and_ends_with_status_1(capsys, tmp_path, told) -> None:

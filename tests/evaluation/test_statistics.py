@@ -7,6 +7,7 @@ from foreact.errors import ConfigurationError
 from foreact.evaluation.statistics import (
     bootstrap_interval,
     mcnemar_p,
+    mean_interval,
     mean_of,
     paired_difference_interval,
     ratio_of_means,
@@ -94,6 +95,19 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_law() -> None:
     low, high = bootstrap_interval(mean_of, sample)
     reach = 1.96 * sample.std() / 20
     assert (low, high) == pytest.approx((sample.mean() - reach, sample.mean() + reach), abs=0.01)
+
+
+@pytest.mark.parametrize("units", [3, 10, 60])
+def test_the_interval_of_a_mean_holds_the_truth_of_few_units_too(units: int) -> None:
+    rng = np.random.default_rng(3)
+    intervals = [mean_interval(rng.normal(2.0, 1.0, units)) for _ in range(400)]
+    held = sum(low <= 2.0 <= high for low, high in intervals)
+    assert 360 <= held <= 398  # 380 expected, 4 deviations are 17
+
+
+def test_the_mean_of_one_has_no_interval() -> None:
+    with pytest.raises(ConfigurationError, match="two or more"):
+        mean_interval(np.ones(1))
 
 
 @given(st.floats(0.1, 3.0))

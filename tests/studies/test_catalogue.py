@@ -41,6 +41,14 @@ def test_studies_share_what_they_have_in_common() -> None:
         assert with_two_tasks < policies(name)
 
 
+def test_a_change_to_what_is_the_policys_own_is_no_change() -> None:
+    """Denoising's reference is run once, with imagination's cells."""
+    own = {digest(cell.work) for cell in get_study("denoising").cells}
+    assert len(own & {digest(cell.work) for cell in get_study("imagination").cells}) == 4
+    by_labels = {tuple(cell.labels.values()): digest(cell.work) for cell in get_study("denoising").cells}
+    assert by_labels["lift_cube", 1.0, 5] != by_labels["lift_cube", 0.5, 5] != by_labels["lift_cube", 1.0, 1]
+
+
 def test_both_sides_have_the_same_demonstrations_and_seeds() -> None:
     imagines, reacts = get_study("imagination").cells[:2]
     assert imagines.policy.data == reacts.policy.data and imagines.measure == reacts.measure

@@ -43,6 +43,12 @@ def test_only_some_cells(study, wanted: list[str], chosen: list[int]) -> None:
     assert study.only(wanted) == [study.cells[number] for number in chosen]
 
 
+def test_what_no_cell_has_together_is_refused(study) -> None:
+    few = replace(study, cells=(study.cells[0], study.cells[3]), claims=())
+    with pytest.raises(ConfigurationError, match="--list shows all cells"):
+        few.only(["task=lift_cube", "policy=imagines"])
+
+
 def test_unknown_labels_are_refused_and_the_known_ones_listed(study) -> None:
     with pytest.raises(UnknownNameError, match=r"label of the study toy.*'tusk'.*policy, task.*did you mean 'task'"):
         study.only(["tusk=lift_cube"])

@@ -37,7 +37,7 @@ def test_a_contrast_needs_two_sides() -> None:
         Claim(name="c", first=A, beside=(A, B))
 
 
-def test_a_share_has_wilsons_interval_and_other_figures_a_bootstrap() -> None:
+def test_a_share_has_wilsons_interval_and_other_figures_students() -> None:
     share = level([1.0] * 46 + [0.0] * 4, "success")
     assert (share.middle, share.low, share.high) == (0.92, *wilson_interval(46, 50))
     values = np.random.default_rng(0).normal(3.0, 1.0, 400)

@@ -102,6 +102,42 @@ def test_a_report_is_not_replaced_by_one_that_knows_less(docs, tmp_path) -> None
     assert json.loads((tmp_path / FOLDER / SPENT).read_text()) == {}, "of this it says what it knows"
 
 
+def test_of_what_is_gone_the_figures_stay_beside_what_is_new(docs, tmp_path) -> None:
+    """The ledger is lost, and with it two cells of `lift_cube`; two others have been run here, with another outcome."""
+    shutil.copytree(docs / FOLDER, tmp_path / FOLDER)
+    before = {cell["name"]: cell for cell in json.loads((docs / FOLDER / "imagination.json").read_text())["cells"]}
+    store = Store(tmp_path / "store")
+    for cell in get_study("imagination").only(["task=reach_cube"]):
+        shutil.copytree(docs / "store" / store.key(cell.work), store.folder(cell.work))
+        episodes = store.folder(cell.work) / EPISODES_FILE
+        episodes.write_text(episodes.read_text().replace('"success": true', '"success": false'))
+    gather(store, tmp_path)
+    report = json.loads((tmp_path / FOLDER / "imagination.json").read_text())
+    for cell in report["cells"]:
+        assert cell["is_done"] and cell["left_s"] == 0.0
+        if cell["labels"]["task"] == "reach_cube":
+            assert cell["figures"]["success"]["middle"] == 0.0
+        else:
+            assert cell == before[cell["name"]]
+    claims = {claim["claim"]: claim for claim in report["claims"]}
+    assert claims["imagining helps: lift_cube"]["estimate"] is not None, "judged when its cells were there"
+    assert claims["imagining helps: reach_cube"]["estimate"]["middle"] == 0.0
+
+
+def test_what_was_kept_of_other_settings_is_not_taken_for_these(docs, tmp_path) -> None:
+    shutil.copytree(docs / FOLDER, tmp_path / FOLDER)
+    (tmp_path / FOLDER / LEDGER_FILE).unlink()
+    path = tmp_path / FOLDER / "imagination.json"
+    told = json.loads(path.read_text())
+    told["cells"][3]["folder"] = "evaluation/0123456789abcdef"
+    path.write_text(json.dumps(told))
+    gather(Store(tmp_path / "store"), tmp_path)
+    now = json.loads(path.read_text())
+    assert [cell["is_done"] for cell in now["cells"]] == [True] * 3 + [False] + [True] * 4
+    assert now["left_s"] == now["cells"][3]["left_s"] > 1000.0, "its training too"
+    assert {claim["verdict"] for claim in now["claims"]} == {"not run yet"}
+
+
 def test_of_nothing_run_there_is_a_document_too(tmp_path) -> None:
     gather(Store(tmp_path / "store"), tmp_path)
     write_document(tmp_path)

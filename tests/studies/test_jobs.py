@@ -52,6 +52,14 @@ def test_what_needs_a_failed_job_never_begins(store, counting) -> None:
     assert agenda.failed == {failing.key: "it broke"} and names(agenda.left()) == ["second", "third", "alone"]
 
 
+def test_what_follows_a_finished_job_is_waited_for_while_another_process_does_it(store, counting) -> None:
+    first = counting("first")
+    agenda = Agenda(jobs_of([counting("then", first=(first,))], store))
+    agenda.hear(News(job=agenda.next(), state="done"))
+    agenda.hear(News(job=agenda.next(), state="elsewhere"))
+    assert agenda.next() is None and agenda.is_waiting
+
+
 def test_what_another_process_does_is_looked_at_again(store, counting, monkeypatch) -> None:
     now = [100.0]
     monkeypatch.setattr("foreact.studies.jobs.time.monotonic", lambda: now[0])

@@ -13,15 +13,16 @@ class FakeRay:
 
     exceptions = SimpleNamespace(RayError=RuntimeError)
 
-    def __init__(self, lost: str = "") -> None:
+    def __init__(self, lost: str = "", **resources: float) -> None:
         self.asked: list[dict] = []
         self.lost = lost
+        self.resources = {"CPU": 2.0} | resources
 
     def is_initialized(self) -> bool:
         return True
 
     def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": 2.0}
+        return self.resources
 
     def remote(self, **needs):
         self.asked.append(needs)
@@ -60,6 +61,21 @@ def test_a_gpu_is_kept_where_it_computes_on_one(store, counting, monkeypatch) ->
     monkeypatch.setitem(sys.modules, "ray", ray)
     run_over_ray(jobs_of([counting("a")], store), store, address="auto", device="cuda", gpus_per_job=0.5)
     assert ray.asked[0]["num_gpus"] == 0.5
+
+
+@pytest.mark.parametrize(("gpus", "at_once"), [(0.5, 2), (1.0, 1)])
+def test_no_more_jobs_are_begun_than_there_are_gpus_for(store, counting, monkeypatch, gpus, at_once) -> None:
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(CPU=16.0, GPU=1.0))
+    under_way, most = 0, 0
+
+    def hear(news: News) -> None:
+        nonlocal under_way, most
+        under_way += {"begun": 1, "done": -1}[news.state]
+        most = max(most, under_way)
+
+    jobs = jobs_of([counting(name) for name in "abcd"], store)
+    run_over_ray(jobs, store, address="auto", device="cuda", gpus_per_job=gpus, on_news=hear)
+    assert most == at_once
 
 
 def test_without_ray_it_is_said_how_to_get_it(store, counting, monkeypatch) -> None:

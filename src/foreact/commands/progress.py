@@ -12,10 +12,10 @@ console = Console(highlight=False)
 def progress_bar(shown_on: Console = console) -> Progress:
     """Return a bar that shows what is done, of how much, figures, time gone and time left."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left:"),
         TimeRemainingColumn(),

@@ -1,9 +1,10 @@
 """`foreact study`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
@@ -12,7 +13,7 @@ from foreact.errors import ConfigurationError
 from foreact.studies.catalogue import STUDIES, get_study
 from foreact.studies.cells import Cell, Study
 from foreact.studies.jobs import Job, News, Outcome, estimate_s, jobs_of
-from foreact.studies.judging import Findings, find
+from foreact.studies.judging import Findings, costs, find
 from foreact.studies.ledger import LEDGER_FILE, read_ledger
 from foreact.studies.over_ray import run_over_ray
 from foreact.studies.report import duration, write_report
@@ -45,7 +46,7 @@ def study(
     if budget_hours is not None and not budget_hours > 0:
         raise ConfigurationError("budget_hours", got=budget_hours, allowed="more than 0")
     if list_cells:
-        return _tell_cells(chosen, cells, find(chosen, store))
+        return _tell_cells(chosen, cells, find(chosen, store), costs(cells, store))
     jobs = [] if report_only else jobs_of((cell.work for cell in cells), store)
     outcome = None
     try:
@@ -77,7 +78,7 @@ class _Shown:
         self._bar, self._bars = bar, dict[str, TaskID]()
         self._seconds = {job.key: estimate_s([job.work], store) for job in jobs}
         self._done = dict.fromkeys(self._seconds, 0.0)
-        self._tenths: dict[str, int] = {}
+        self._stages: dict[str, int | str] = {}
         self._whole = bar.add_task("all jobs, estimated seconds", total=sum(self._seconds.values()), figures="")
 
     def hear(self, news: News) -> None:
@@ -92,7 +93,7 @@ class _Shown:
             self._bar.remove_task(self._bars.pop(key))
             self._done[key] = self._seconds[key] if news.state == "done" else 0.0
             if news.state == "failed" and self._bar.console.is_terminal:
-                self._bar.console.print(f"[red]failed:[/] {news.job.work.title}: {news.figures}")
+                self._bar.console.print(f"[red]failed:[/] {news.job.work.title}: {escape(news.figures)}")
         if not self._bar.console.is_terminal:
             self._print(news)
         num_done = sum(done >= self._seconds[key] for key, done in self._done.items())
@@ -100,12 +101,14 @@ class _Shown:
         self._bar.update(self._whole, completed=sum(self._done.values()), figures=figures)
 
     def _print(self, news: News) -> None:
+        """Print what is new: of work that goes on every tenth, of another process's that it is at it, once."""
         key, size = news.job.key, news.job.work.size
-        tenth = 10 * news.done // size if news.state == "working" else -1
-        if news.state == "working" and tenth == self._tenths.get(key):
-            return
-        self._tenths[key] = tenth
         state = f"{news.done} of {size}" if news.state == "working" else news.state
+        stage = 10 * news.done // size if news.state == "working" else news.state
+        waited = self._stages.get(key) == "elsewhere" and stage == "begun"
+        if waited or stage == self._stages.get(key):
+            return
+        self._stages[key] = stage
         told = f"{datetime.now():%H:%M:%S} {news.job.work.title}: {state} {news.figures}"
         self._bar.console.print(told.rstrip(), markup=False, soft_wrap=True)
 
@@ -118,17 +121,17 @@ def _tell_studies() -> None:
     console.print(table)
 
 
-def _tell_cells(study: Study, cells: list[Cell], findings: Findings) -> None:
+def _tell_cells(study: Study, cells: list[Cell], findings: Findings, left_s: Mapping[str, float]) -> None:
     console.print(study.question)
     table = Table(*cells[0].labels, "units", "left, one core", box=None)
     names = {cell.name for cell in cells}
     shown = [report for report in findings.cells if report.cell.name in names]
     for report in shown:
-        left = "done" if report.is_done else duration(report.left_s)
+        left = "done" if report.is_done else duration(left_s[report.cell.name])
         units = f"{report.num_units} of {report.cell.work.size}"
         table.add_row(*map(str, report.cell.labels.values()), units, left)
     console.print(table)
-    hours = sum(report.left_s for report in shown) / 3600
+    hours = sum(left_s.values()) / 3600
     done = f"{sum(report.is_done for report in shown)} of {len(shown)} cells are done"
     console.print(f"{done}; about {hours:.1f} hours of one core are left.")
     console.print("What several cells need is counted at the first of them.")
@@ -149,5 +152,5 @@ def _tell_outcome(outcome: Outcome | None) -> None:
         console.print(f"{len(outcome.left)} jobs were not begun. Repeat the command to go on.")
     if outcome.failed:
         for key, reason in outcome.failed.items():
-            console.print(f"[red]failed:[/] {key}: {reason}")
+            console.print(f"[red]failed:[/] {key}: {escape(reason)}")
         raise SystemExit(FAILED)

@@ -1,6 +1,6 @@
 """Studies as plain data: a question, and the cells that answer it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,11 +106,11 @@ class Study:
         wanted = {**cell.labels, **self.reference}
         return next((other for other in self.cells if matches(other.labels, wanted) and other is not cell), None)
 
-    def only(self, wanted: Iterable[str]) -> list[Cell]:
+    def only(self, wanted: Sequence[str]) -> list[Cell]:
         """Return the cells that "name=value" texts ask for: of texts of one name any, of all names all; all of none.
 
         Raises:
-            ConfigurationError: No such text.
+            ConfigurationError: No such text, or no cell has all that is asked for.
             UnknownNameError: No cell has a label of that name, or of that value.
         """
         allowed: dict[str, list[Cell]] = {}
@@ -120,7 +120,11 @@ class Study:
                 raise ConfigurationError("--only", got=text, allowed="LABEL=VALUE, for example task=lift_cube")
             allowed.setdefault(name, []).extend(self.choose({name: value}))
         names = [{cell.name for cell in cells} for cells in allowed.values()]
-        return [cell for cell in self.cells if all(cell.name in each for each in names)]
+        chosen = [cell for cell in self.cells if all(cell.name in each for each in names)]
+        if not chosen:
+            cure = f"foreact study {self.name} --list shows all cells"
+            raise ConfigurationError("--only", got=" ".join(wanted), allowed="what some cell has together", cure=cure)
+        return chosen
 
 
 def _sides(claim: Claim) -> list[tuple[Labels, Labels | None]]:

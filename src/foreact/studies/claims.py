@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from foreact.errors import ConfigurationError
-from foreact.evaluation.statistics import bootstrap_interval, mean_of, paired_difference_interval, wilson_interval
+from foreact.evaluation.statistics import mean_interval, paired_difference_interval, wilson_interval
 
 Label = str | int | float
 Labels = Mapping[str, Label]
@@ -75,7 +75,7 @@ def judge(claim: Claim, estimate: Estimate | None) -> Verdict:
 
 
 def level(values: list[float], figure: str) -> Estimate | None:
-    """Return the mean of a figure: Wilson's interval of success, else a bootstrap over units; None of no values."""
+    """Return the mean of a figure: Wilson's interval of success, else Student's over units; None of no values."""
     if not values:
         return None
     middle, count = float(np.mean(values)), len(values)
@@ -83,13 +83,13 @@ def level(values: list[float], figure: str) -> Estimate | None:
         return Estimate(middle, *wilson_interval(round(sum(values)), count), count)
     if count < 2:
         return Estimate(middle, -inf, inf, count)
-    return Estimate(middle, *bootstrap_interval(mean_of, np.asarray(values)), count)
+    return Estimate(middle, *mean_interval(np.asarray(values)), count)
 
 
 def difference(pairs: list[tuple[float, float]], figure: str) -> Estimate | None:
     """Return the mean difference over pairs, first less second; None of no pairs.
 
-    Its interval is Agresti and Min's for success, else a bootstrap over pairs.
+    Its interval is Agresti and Min's for success, else Student's over pairs.
     """
     if not pairs:
         return None

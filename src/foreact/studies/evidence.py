@@ -1,12 +1,15 @@
 """All studies in one document. Whatever it says is read from their reports; nothing in it is typed by hand."""
 
+from collections.abc import Mapping
+from math import fsum
 from pathlib import Path
 from typing import Any
 
 from foreact.files import write_whole
 from foreact.settings import read_json
 from foreact.studies.catalogue import STUDIES
-from foreact.studies.judging import find
+from foreact.studies.cells import Study
+from foreact.studies.judging import costs, find
 from foreact.studies.ledger import LEDGER_FILE, Ledger, read_ledger, write_ledger
 from foreact.studies.picture import draw
 from foreact.studies.report import READING, as_plain, cells_table, claims_table, duration
@@ -33,21 +36,47 @@ NAMES = tuple(name for name in STUDIES if name not in LEFT_OUT)
 def gather(store: Store, docs: Path) -> None:
     """Write every study's report into `docs`/evidence, and, once something has been run, its picture beside it.
 
-    The ledger there grows by what the store holds. A report that rests on more than both know is left as it is: what it
-    was made of is gone, and a poorer one is no substitute.
+    The ledger there grows by what the store holds. Cells of the reports there that rest on more than both know are
+    kept: what they were made of is gone, and a poorer figure is no substitute.
     """
     folder = docs / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     studies = {name: STUDIES[name]() for name in NAMES}
+    paths = {name: folder / f"{name}.json" for name in studies}
+    earlier = {name: read_json(path) for name, path in paths.items() if path.exists()}
     for name, study in studies.items():
-        report, path = as_plain(find(study, store), store), folder / f"{name}.json"
-        if path.exists() and _num_units(read_json(path)) > _num_units(report):
-            continue
-        write_json(path, report)
+        report = _keeping(earlier, as_plain(find(study, store), store), study, store)
+        write_json(paths[name], report)
         if _is_begun(report):
             draw(folder / f"{name}.png", report)
     write_ledger(folder, store.extended_ledger(cell.work for study in studies.values() for cell in study.cells))
     write_json(folder / SPENT, store.spent_s())
+
+
+def _keeping(
+    earlier: Mapping[str, dict[str, Any]], report: dict[str, Any], study: Study, store: Store
+) -> dict[str, Any]:
+    """Return a report with what earlier ones, by study, know of the same work from more units.
+
+    If all its cells were of the same work then, it keeps the claims that the new report alone cannot judge.
+    """
+    elsewhere = {cell["folder"]: cell for other in earlier.values() for cell in other["cells"] if cell["is_done"]}
+    own = earlier.get(study.name, {"cells": [], "claims": []})
+    before = {(cell["name"], cell["folder"]): cell for cell in own["cells"]}
+    cells = []
+    for now in report["cells"]:
+        known = elsewhere.get(now["folder"], now)
+        shared = now | {key: known[key] for key in ("num_units", "is_done", "figures")}
+        same = before.get((now["name"], now["folder"]), now)
+        cells.append(max(now, same, shared, key=lambda cell: cell["num_units"]))
+    done = {cell["name"] for cell in cells if cell["is_done"]}
+    left_s = costs([cell for cell in study.cells if cell.name not in done], store)
+    claims = report["claims"]
+    if before.keys() == {(cell["name"], cell["folder"]) for cell in cells}:
+        told = {claim["claim"]: claim for claim in own["claims"] if claim["estimate"]}
+        claims = [claim if claim["estimate"] else told.get(claim["claim"], claim) for claim in claims]
+    cells = [cell | {"left_s": left_s.get(cell["name"], 0.0)} for cell in cells]
+    return report | {"cells": cells, "claims": claims, "left_s": fsum(left_s.values())}
 
 
 def write_document(docs: Path) -> None:
@@ -70,15 +99,15 @@ def as_document(folder: Path) -> str:
 
 
 def _introduction(reports: list[dict[str, Any]], spent: dict[str, float], ledger: Ledger) -> str:
-    cells = [cell for report in reports for cell in report["cells"]]
-    done = [cell for cell in cells if cell["is_done"]]
-    without = sum(cell["folder"] not in ledger for cell in done)
+    cells = {cell["folder"]: cell for report in reports for cell in report["cells"]}  # several studies may share one
+    done = [folder for folder, cell in cells.items() if cell["is_done"]]
+    without = sum(folder not in ledger for folder in done)
     hours = ", ".join(f"{duration(seconds)} of {kind}" for kind, seconds in spent.items())
     return (
         "Claims are written down in the studies ([src/foreact/studies/catalogue](../src/foreact/studies/catalogue)) "
         "before anything is run, and judged by their intervals alone; those that failed stand beside those that held. "
         f"{READING}\n\n"
-        f"Of {len(cells)} cells {len(done)} have been run, on one core each: "
+        f"Of {len(cells)} different cells {len(done)} have been run, on one core each: "
         f"{hours or 'nothing yet'}. The others are listed with what they would take. Any line can be run again, "
         f"and what is missing be added; what [the ledger]({FOLDER}/{LEDGER_FILE}) has, seed by seed, is not run again"
         f"{f' (it lacks {without} of those cells, of which only the figures below were kept)' if without else ''}:\n\n"

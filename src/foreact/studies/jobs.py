@@ -115,7 +115,7 @@ class Agenda:
     @property
     def is_waiting(self) -> bool:
         """Whether something may still begin, later if not now, without anything of what is under way here."""
-        lost = set(self._begun)  # what failed is among them
+        lost = self._begun & self._open.keys()  # what failed is among them, what is done is not
         for key, job in self._open.items():  # what is needed comes first
             if job.needs & lost:
                 lost.add(key)

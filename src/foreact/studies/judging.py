@@ -1,5 +1,6 @@
 """From what has been run to what is known: cells, comparisons and claims, each with its 95 % interval."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -65,7 +66,7 @@ def find(study: Study, store: Store) -> Findings:
     done = {cell.name for cell in study.cells if store.is_done(cell.work)}
     figures: tuple[str, ...] = get_args(Figure)
     values = {name: {figure: _values(of, figure) for figure in figures} for name, of in rows.items()}
-    left = costs(study, store)
+    left = costs(study.cells, store)
     book = _Book(study, values, done)
     cells = [
         CellReport(
@@ -86,10 +87,10 @@ def _values(rows: list[Row], figure: str) -> Values:
     return {row["unit"]: row[figure] for row in rows if row.get(figure) is not None}
 
 
-def costs(study: Study, store: Store) -> dict[str, float]:
+def costs(cells: Iterable[Cell], store: Store) -> dict[str, float]:
     """Return for each cell the estimated seconds on one core that it takes beyond those before it."""
     found, counted = {}, set()
-    for cell in study.cells:
+    for cell in cells:
         jobs = [job for job in jobs_of([cell.work], store) if job.key not in counted]
         counted |= {job.key for job in jobs}
         found[cell.name] = estimate_s([job.work for job in jobs], store)

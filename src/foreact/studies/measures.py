@@ -18,7 +18,7 @@ from foreact.policy.checkpoint import load, with_settings
 from foreact.policy.policy import Policy
 from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import Dataset, Demonstrations, encode
-from foreact.studies.policies import PolicySource, TrainingRun, find_policy, policy_told
+from foreact.studies.policies import PolicySource, TrainingRun, changed_in, find_policy, policy_told
 from foreact.studies.store import Store
 from foreact.studies.work import Row, Tell, Work, plain_settings, write_json
 from foreact.training.validation import open_loop_error
@@ -60,7 +60,7 @@ class Evaluation:
     def told(self) -> dict[str, Any]:
         """Return all settings but the number of episodes: asking for more adds to those there are."""
         config = {name: value for name, value in plain_settings(self.config).items() if name != "num_episodes"}
-        return {**policy_told(self.policy), "changes": dict(self.changes), "evaluation": config}
+        return {**policy_told(self.policy), "changes": changed_in(self.policy, self.changes), "evaluation": config}
 
     def needs(self) -> Sequence[Work]:
         """Return the policy's training."""
@@ -140,7 +140,7 @@ class HeldOutErrors:
     def told(self) -> dict[str, Any]:
         """Return all settings; the number of episodes among them, for it says which are the last ones."""
         config = {"dataset": self.config.dataset.told(), "num_episodes": self.size, "seed": self.config.seed}
-        return {**policy_told(self.policy), "changes": dict(self.changes), "held_out": config}
+        return {**policy_told(self.policy), "changes": changed_in(self.policy, self.changes), "held_out": config}
 
     def needs(self) -> Sequence[Work]:
         """Return the policy's training, and demonstrations to be recorded."""

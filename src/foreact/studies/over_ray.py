@@ -5,7 +5,7 @@ shared file system carries them.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from foreact.errors import NotInstalledError
@@ -44,7 +44,7 @@ def run_over_ray(
     agenda, under_way = Agenda(jobs), {}
     until = float("inf") if budget_s is None else time.monotonic() + budget_s
     while True:
-        while time.monotonic() < until and len(under_way) < _room(ray) and (job := agenda.next()):
+        while time.monotonic() < until and len(under_way) < _room(ray, needs) and (job := agenda.next()):
             under_way[begin(job.work, store, device)] = job
             on_news(News(job=job, state="begun"))
         if not under_way and (time.monotonic() >= until or not agenda.is_waiting):
@@ -58,9 +58,12 @@ def run_over_ray(
             on_news(news)
 
 
-def _room(ray: Any) -> int:
-    """Jobs that the cluster has cores for, as it stands: machines come and go."""
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+def _room(ray: Any, needs: Mapping[str, int | float]) -> int:
+    """Jobs that the cluster has cores and GPUs for, as it stands: machines come and go."""
+    resources = ray.cluster_resources()
+    cores = resources.get("CPU", 1) / needs["num_cpus"]
+    gpus = resources.get("GPU", 0) / needs["num_gpus"] if needs["num_gpus"] else cores
+    return max(1, int(min(cores, gpus)))
 
 
 def _perform(work: Any, store: Store, device: str) -> tuple[str, int, str]:

@@ -1,6 +1,6 @@
 """Policies that a study trains, and those that are there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -108,6 +108,12 @@ def policy_told(source: PolicySource) -> dict[str, Any]:
     if isinstance(source, TrainingRun):
         return {"training": source.told()}
     return {"weights": digest_of(str(policy_folder(source)), WEIGHTS)}
+
+
+def changed_in(source: PolicySource, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes of a policy's inference settings that change something: those that are its own do not."""
+    own = vars(source.recipe.inference) if isinstance(source, TrainingRun) else {}
+    return {name: value for name, value in changes.items() if name not in own or own[name] != value}
 
 
 def find_policy(source: PolicySource, store: Store) -> Path:

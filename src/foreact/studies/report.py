@@ -1,6 +1,6 @@
 """A study's report: one JSON with every figure, and made of that alone the tables, as Markdown, and one picture."""
 
-from math import isfinite
+from math import fsum, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from foreact.studies.work import write_json
 
 SHARES = ("success", "progress")
 READING = (
-    "Intervals are of 95 %. Differences are of the same seeds, in points where they are of shares. Milliseconds are of "
-    "the clock on the wall, beside whatever else the machine did."
+    "Intervals are of 95 %, over seeds or recorded episodes alone: each network was trained once, and another "
+    "training might differ by more. Differences are of the same seeds, in points where they are of shares. "
+    "Milliseconds are of the clock on the wall, beside whatever else the machine did."
 )
 TITLES = {
     "success": "success",
@@ -44,7 +45,7 @@ def as_plain(findings: Findings, store: Store) -> dict[str, Any]:
         "reference": dict(study.reference),
         "cells": [_plain_cell(report, findings, store) for report in findings.cells],
         "claims": [_plain_claim(report) for report in findings.claims],
-        "left_s": sum(report.left_s for report in findings.cells),
+        "left_s": fsum(report.left_s for report in findings.cells),
     }
 
 
