@@ -1,8 +1,8 @@
 """What do fewer denoising steps cost, and what do they save? Success and milliseconds of every named schedule.
 
-    python experiments/schedules/run.py
+    python experiments/schedules/run.py --policy tiny
 
-Episodes already in `--out` are kept; only what is missing is run. Writes result.json and figure.png beside this file,
+Episodes already in `--out` are kept; only what is missing is run. Writes result.json and figure.png into `--report`,
 and prints the table. Chunks are timed pairwise: the schedules take turns, each on the same history, in one process.
 """
 
@@ -163,6 +163,8 @@ def _times(policies: dict[str, Policy], given: argparse.Namespace) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--policy", default="tiny", help="a shipped one, or a folder")
+    parser.add_argument("--report", type=Path, default=Path("outputs/schedules"), help="gets result.json, figure.png")
     parser.add_argument("--out", type=Path, default=Path("outputs/schedules"), help="gets every episode")
     parser.add_argument("--episodes", type=int, default=50)
     parser.add_argument("--rounds", type=int, default=15, help="of timing, 4 chunks each")
@@ -170,7 +172,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", default=ROWS, choices=list(VARIANTS))
     given = parser.parse_args()
     torch.set_num_threads(1)
-    loaded = foreact.load("tiny")
+    loaded = foreact.load(given.policy)
     rows = ["own", *(row for row in given.rows if row != "own")]  # what the others are compared with
     policies = {row: apply_schedule(loaded, VARIANTS[row][0], **VARIANTS[row][1]) for row in rows}
     found = evaluate_all(policies, given.out, given.episodes)
@@ -179,9 +181,9 @@ def main() -> None:
         row: {"steps": describe_steps(policy.config), "tasks": found[row], "time": times[row]}
         for row, policy in policies.items()
     }
-    here = Path(__file__).parent
-    (here / "result.json").write_text(json.dumps(result, indent=1) + "\n")
-    draw(here / "figure.png", result)
+    given.report.mkdir(parents=True, exist_ok=True)
+    (given.report / "result.json").write_text(json.dumps(result, indent=1) + "\n")
+    draw(given.report / "figure.png", result)
     print_table(result)
     print_pairs(result)
 
