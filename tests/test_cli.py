@@ -66,6 +66,15 @@ def test_what_looks_like_markup_is_said_as_it_is(tmp_path, capsys):
     )
 
 
+@pytest.mark.parametrize(
+    "option", ["--seed=-1", "--patch-size=0", "--encoder-width=0", "--num-channels=0", "--num-residual-blocks=0"]
+)
+def test_impossible_video_vaes_are_refused(tmp_path, capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        run("train-vae", "--data", tmp_path, "--out", tmp_path / "o", option)
+    assert stopped.value.code == 2 and "got: " in " ".join(capsys.readouterr().err.split())
+
+
 def test_an_unknown_recipe_is_refused_and_the_known_ones_listed(tmp_path, capsys):
     said = refused(capsys, "train", "--recipe", "huge", "--data", tmp_path, "--vae", tmp_path, "--out", tmp_path / "o")
     assert "unknown recipe" in said and "tiny, tiny-grounded, tiny-reactive" in said
@@ -88,9 +97,20 @@ def test_a_device_that_is_not_there_is_refused(tmp_path, capsys):
     assert "abacus" in said
 
 
-@pytest.mark.parametrize("option", [("--s-stop", "1.5"), ("--video-steps", "0"), ("--execution-horizon", "7")])
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--s-stop", "1.5"),
+        ("--video-steps", "0"),
+        ("--action-steps", "0"),
+        ("--video-guidance", "nan"),
+        ("--execution-horizon", "7"),
+        ("--seed", "-1"),
+    ],
+)
 def test_impossible_inference_settings_are_refused(tmp_path, capsys, option):
-    refused(capsys, "evaluate", "--task", "reach_cube", "--out", tmp_path / "o", *option)
+    said = refused(capsys, "evaluate", "--task", "reach_cube", "--out", tmp_path / "o", *option)
+    assert "got: " in said and "allowed: " in said
     assert not (tmp_path / "o" / "episodes.jsonl").exists()
 
 

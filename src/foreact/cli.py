@@ -295,8 +295,9 @@ def imagine(
 ) -> None:
     """Imagine from a still picture what the robot will do: a film of it, and the actions that lead there (open loop).
 
-    The policy tiny knows one camera, top, and two instructions: "Reach for the white cube with the right arm." and
-    "Pick up the white cube with the right arm."
+    The policy tiny knows one camera, top, and three instructions, word for word: "Reach for the white cube with the
+    right arm.", "Pick up the white cube with the right arm." and "Pick up the white cube with the right arm and hand it
+    over to the left arm." Other words mean nothing to it.
 
     Example: foreact imagine --image top=examples/lift_cube_top.png --state examples/lift_cube_state.json --instruction
     "Pick up the white cube with the right arm." --out outputs/imagine
@@ -542,7 +543,7 @@ def verify(
 
     Exits with 1 if one is further off than the tolerance.
 
-    Example: foreact verify recordings/side_by_side
+    Example: foreact verify tests/golden/side_by_side
 
     Args:
         folder: Weights in the published layout (transformer/ vae/ text_encoder/ tokenizer/) with the recording,

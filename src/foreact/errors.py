@@ -33,6 +33,12 @@ class ConfigurationError(ForeactError, ValueError):
     """A setting that cannot be, alone or beside another."""
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed from which no generator can begin."""
+    if seed < 0:
+        raise ConfigurationError("seed", got=seed, allowed="0 or more")
+
+
 class UnknownNameError(ConfigurationError):
     """A name that is in no list of ours; the message lists the names that are."""
 

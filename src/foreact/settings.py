@@ -59,7 +59,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         told = json.loads(path.read_text())
     except OSError as error:
-        raise CheckpointError(f"no file {path}", got=error.strerror, cure="fetch the whole folder") from error
+        got = error.strerror if path.parent.exists() else f"there is no folder {path.parent} either"
+        cure = "check the path; of a folder that was downloaded or copied, get the whole"
+        raise CheckpointError(f"no file {path}", got=got, cure=cure) from error
     except ValueError as error:
         raise CheckpointError(
             f"configuration {path}", got=str(error), allowed="JSON", cure="fetch it again: it is damaged"

@@ -32,6 +32,8 @@ def test_a_table_for_people(capsys) -> None:
         (("--history", "1.5"), "shares of the window"),
         (("--policy", "src/foreact/checkpoints/tiny", "--layers", "2"), "only beside --preset"),
         (("--preset", "huge"), "unknown recipe"),
+        (("--layers", "0"), "num_layers; got: 0"),
+        (("--preset", "wan5b", "--layers", "9000"), "memory for wan5b on cpu"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: tuple[str, ...], complaint: str, capsys) -> None:

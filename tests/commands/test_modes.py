@@ -28,7 +28,9 @@ def toy(tiny, tmp_path_factory) -> dict[str, Path]:
 
 
 def modes(toy, out: Path, *more: object, policy: object = None, data: str = "data") -> None:
-    words = ("modes", "--policy", policy or toy["policy"], "--data", toy[data], "--out", out, "--held-out", 2, *more)
+    words = ["modes", "--policy", policy or toy["policy"], "--data", toy[data], "--out", out, *more]
+    if "--held-out" not in more:
+        words += ["--held-out", 2]
     main([str(word) for word in words])
 
 

@@ -137,6 +137,11 @@ def test_a_size_the_vae_does_not_divide():
         SIDE.canvas_shape(5)
 
 
+def test_a_picture_in_place_of_a_clip_is_told_how_to_become_one():
+    with pytest.raises(InputError, match=r"picture\[None\] is a clip"):
+        SIDE.pictures({**images(SIDE), "wrist": np.zeros((32, 48, 3), np.uint8)})
+
+
 def test_missing_cameras_are_listed():
     with pytest.raises(InputError, match="lack cameras left, right; got: head; allowed: head, left, right"):
         TEE.pictures({"head": images(TEE)["head"]})

@@ -10,6 +10,7 @@ from foreact.embodiments import CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError, SimulationError, UnknownNameError
 from foreact.evaluation.demonstrations import CollectionConfig, collect
 from foreact.simulation.demonstrations import Demonstration, rollout_expert
+from foreact.simulation.tasks import get_task
 
 CONFIG = CollectionConfig(task="reach_cube", num_episodes=3, seed=7, image_size=16)
 ROWS = 6
@@ -38,7 +39,7 @@ def experts(monkeypatch) -> list[int]:
             seed=seed,
             success=seed % 3 != 0,
             progress=1.0,
-            instruction="Reach.",
+            instruction=get_task(task).instruction,
             actions=actions,
             executed_actions=actions + np.float32(noise_scale_rad),
             states=rng.normal(size=(ROWS, 14)).astype(np.float32),
@@ -68,7 +69,7 @@ def test_only_successes_are_kept(experts, robot, tmp_path) -> None:
     assert (dataset.num_episodes, dataset.fps, dataset.robot_type) == (3, 50, "aloha")
     assert dataset.camera_keys == ["observation.images.top"]
     assert dataset.frame_size("observation.images.top") == (16, 16)
-    assert dataset.episode(0).instruction == "Reach."
+    assert dataset.episode(0).instruction == get_task(CONFIG.task).instruction
     for episode, seed in zip(dataset, (7, 8, 10), strict=True):
         label = np.random.default_rng(seed).normal(size=(ROWS, 14)).astype(np.float32)
         np.testing.assert_array_equal(episode.column("action"), label)
@@ -129,6 +130,14 @@ def test_other_settings_do_not_mix(experts, robot, tmp_path) -> None:
     assert EpisodeDataset(tmp_path / "d").num_episodes == 1
 
 
+def test_two_tasks_do_not_share_a_dataset(experts, robot, tmp_path) -> None:
+    list(collect(replace(CONFIG, num_episodes=1), tmp_path / "d", robot))
+    for num_episodes in (1, 2):
+        with pytest.raises(DatasetError, match=r"Reach for .*those of lift_cube; record into a new folder"):
+            list(collect(replace(CONFIG, task="lift_cube", num_episodes=num_episodes), tmp_path / "d", robot))
+    assert EpisodeDataset(tmp_path / "d").num_episodes == 1
+
+
 @pytest.mark.sim
 def test_a_real_expert_recorded(robot, tmp_path) -> None:
     """The dataset holds what a second run of the same seed does, and pictures that change."""
@@ -149,7 +158,7 @@ def test_unknown_tasks_list_the_known() -> None:
         CollectionConfig(task="lift_cub")
 
 
-@pytest.mark.parametrize("change", [{"num_episodes": 0}, {"image_size": 15}, {"image_size": 0}])
+@pytest.mark.parametrize("change", [{"num_episodes": 0}, {"image_size": 15}, {"image_size": 0}, {"seed": -1}])
 def test_impossible_settings_are_refused(change: dict) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(change))):
         replace(CONFIG, **change)

@@ -222,7 +222,8 @@ def test_the_first_episodes_are_learned_from_as_if_no_others_had_been_recorded(t
     first = load_training_data(replace(recipe, num_held_out=0, num_episodes=2), [dataset], tiny.vae())
     assert first.codec.to_dict() == alone.codec.to_dict()
     for mine, theirs in zip(first.sources[0], alone.sources[0], strict=True):
-        assert torch.equal(mine.actions, theirs.actions) and torch.equal(mine.latents, theirs.latents)
+        assert torch.equal(mine.actions, theirs.actions)
+        torch.testing.assert_close(mine.latents, theirs.latents)  # encoded twice, perhaps on unlike numbers of threads
 
 
 def test_the_same_episodes_are_held_out_however_many_are_learned_from(tiny, recipe, dataset) -> None:

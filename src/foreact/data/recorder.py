@@ -122,6 +122,11 @@ class DatasetWriter:
         return self._info["total_episodes"]
 
     @property
+    def instructions(self) -> tuple[str, ...]:
+        """What was asked for in the episodes on disk, each once."""
+        return tuple(self._instructions)
+
+    @property
     def num_frames(self) -> int:
         """Rows safely on disk."""
         return self._info["total_frames"]

@@ -86,6 +86,7 @@ class CameraLayout:
         Raises:
             InputError: A camera is missing, is no uint8 clip of RGB frames, or is shorter than another.
         """
+        check_pictures(images)
         if missing := [camera for camera in self.cameras if camera not in images]:
             raise InputError(
                 f"images lack cameras {', '.join(missing)}",
@@ -93,7 +94,7 @@ class CameraLayout:
                 allowed=", ".join(self.cameras),
             )
         for camera in self.cameras:
-            _check_clip(camera, images[camera])
+            check_clip(camera, images[camera])
         lengths = {camera: len(images[camera]) for camera in self.cameras}
         if len(set(lengths.values())) > 1:
             raise InputError("numbers of frames", got=lengths, allowed="the same for every camera")
@@ -164,12 +165,29 @@ class CameraLayout:
         return from_plain(cls, data, "camera layout")
 
 
-def _check_clip(camera: str, clip: np.ndarray) -> None:
+def check_pictures(images: Any) -> None:
+    """Refuse what is no dictionary of clips.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not isinstance(images, Mapping):
+        allowed = "a dictionary: camera to uint8 [time, height, width, 3]"
+        raise InputError("images", got=type(images).__name__, allowed=allowed)
+
+
+def check_clip(camera: str, clip: np.ndarray) -> None:
+    """Refuse what is no clip of a camera.
+
+    Raises:
+        InputError: It is something else than uint8 [time, height, width, 3].
+    """
     shape = getattr(clip, "shape", ())
     dtype = getattr(clip, "dtype", type(clip).__name__)
     if not (dtype == np.uint8 and len(shape) == 4 and shape[-1] == 3 and min(shape) > 0):
         allowed = "uint8 [time, height, width, 3], none of them 0"
-        raise InputError(f"images of camera {camera!r}", got=f"{dtype} {list(shape)}", allowed=allowed)
+        cure = "of a single picture, picture[None] is a clip" if len(shape) == 3 else None
+        raise InputError(f"images of camera {camera!r}", got=f"{dtype} {list(shape)}", allowed=allowed, cure=cure)
 
 
 def _columns(canvas: Any, num_columns: int) -> list[Any]:

@@ -227,6 +227,9 @@ class Embodiment:
                 cure='describe its arms, or begin as published weights do, with first_frame = "chunk" for inference',
             )
         names = self.state_names or self.dof_names
+        if np.shape(state) != (len(names),):
+            allowed = f"[{len(names)}]: {', '.join(names)}"
+            raise InputError(f"state of {self.name!r}", got=f"shape {list(np.shape(state))}", allowed=allowed)
         checked = check_finite(f"state of {self.name!r}", np.asarray(state)[None], names)[0]
         action = np.zeros(self.num_dofs, dtype=np.result_type(np.asarray(state).dtype, np.float32))
         for arm in self.arms:

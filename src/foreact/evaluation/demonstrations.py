@@ -8,7 +8,7 @@ from foreact.data.latents import CAMERA_PREFIX
 from foreact.data.recorder import DatasetWriter
 from foreact.data.sequences import EXECUTED
 from foreact.embodiments import Embodiment
-from foreact.errors import ConfigurationError, SimulationError
+from foreact.errors import ConfigurationError, DatasetError, SimulationError, check_seed
 from foreact.simulation.demonstrations import NOISE_SCALE_RAD, Demonstration, rollout_expert
 from foreact.simulation.environment import BimanualEnv
 from foreact.simulation.tasks import get_task
@@ -38,6 +38,7 @@ class CollectionConfig:
             raise ConfigurationError("num_episodes", got=self.num_episodes, allowed="1 or more")
         if self.image_size < 2 or self.image_size % 2:
             raise ConfigurationError("image_size", got=self.image_size, allowed="even, 2 or more")
+        check_seed(self.seed)
 
 
 def collect(config: CollectionConfig, root: Path, embodiment: Embodiment) -> Iterator[int]:
@@ -45,6 +46,9 @@ def collect(config: CollectionConfig, root: Path, embodiment: Embodiment) -> Ite
 
     Carries on a dataset that an earlier, interrupted call left: episodes on disk are simulated again (without pictures,
     which costs little) only to find the seed to go on with.
+
+    Raises:
+        DatasetError: The dataset holds episodes of another task.
     """
     env = BimanualEnv(config.task, cameras=embodiment.cameras, image_size=config.image_size)
     names = list(embodiment.dof_names)
@@ -57,6 +61,7 @@ def collect(config: CollectionConfig, root: Path, embodiment: Embodiment) -> Ite
             features={"observation.state": names, "action": names, EXECUTED: names},
             cameras={CAMERA_PREFIX + camera: size for camera in embodiment.cameras},
         ) as writer:
+            _check_task(root, writer.instructions, config.task)
             successes = _successes(config, env)
             for _ in range(min(writer.num_episodes, config.num_episodes)):
                 next(successes)
@@ -65,6 +70,13 @@ def collect(config: CollectionConfig, root: Path, embodiment: Embodiment) -> Ite
                 yield writer.num_episodes
     finally:
         env.close()
+
+
+def _check_task(root: Path, recorded: tuple[str, ...], task: str) -> None:
+    own = get_task(task).instruction
+    if others := [instruction for instruction in recorded if instruction != own]:
+        allowed, cure = f"{own!r}, those of {task}", "record into a new folder: training takes several datasets"
+        raise DatasetError(f"dataset {root}", got=f"episodes of {others[0]!r}", allowed=allowed, cure=cure)
 
 
 def _successes(config: CollectionConfig, env: BimanualEnv) -> Iterator[Demonstration]:

@@ -35,7 +35,8 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "1 _height _width 3"]:
         InputError: No such file, or none that is a whole picture.
     """
     if not path.is_file():
-        raise InputError(f"picture {path}", got="no such file", cure="check the path")
+        got = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"picture {path}", got=got, allowed="a PNG or JPEG", cure="check the path")
     try:
         with Image.open(path) as picture:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))[None]

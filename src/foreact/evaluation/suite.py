@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from foreact.control.latency import constant
-from foreact.errors import CheckpointError, ConfigurationError
+from foreact.errors import CheckpointError, ConfigurationError, check_seed
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, evaluate_episode
 from foreact.evaluation.statistics import wilson_interval
 from foreact.files import write_whole
@@ -54,6 +54,7 @@ class EvaluationConfig:
         get_task(self.task)
         if self.num_episodes < 1:
             raise ConfigurationError("num_episodes", got=self.num_episodes, allowed="1 or more")
+        check_seed(self.seed)
         constant(self.latency_ms / 1e3)
         if not self.patience > 0:
             raise ConfigurationError("patience", got=self.patience, allowed="more than 0")

@@ -18,7 +18,7 @@ import torch
 
 from foreact.codecs.text import HashedWordEncoder, TextEncoder
 from foreact.embodiments import ActionCodec
-from foreact.errors import CheckpointError, ConfigurationError
+from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
 from foreact.files import write_whole
 from foreact.policy.assembly import (
     TEXT_ENCODER_FOLDER,
@@ -196,7 +196,15 @@ def _configuration(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def with_settings(policy: Policy, **changes: Any) -> Policy:
-    """Return the policy with some inference settings changed, for example `with_settings(policy, video_steps=3)`."""
+    """Return the policy with some inference settings changed, for example `with_settings(policy, video_steps=3)`.
+
+    Raises:
+        UnknownNameError: No such setting.
+        ConfigurationError: Settings that do not go together.
+    """
+    for name in changes:
+        if name not in InferenceConfig.__dataclass_fields__:
+            raise UnknownNameError("inference setting", name, InferenceConfig.__dataclass_fields__)
     return policy.with_config(dataclasses.replace(policy.config, **changes))
 
 

@@ -15,6 +15,7 @@ from foreact.codecs.text import TextEncoder
 from foreact.codecs.video_vae import EncoderStream, VideoVAE
 from foreact.codecs.weights import digest_weights
 from foreact.embodiments import ActionCodec, Embodiment
+from foreact.embodiments.cameras import check_clip, check_pictures
 from foreact.errors import ConfigurationError, InputError
 from foreact.policy.committed import TRAIN, Committed
 from foreact.policy.predictor import Ahead, InferenceConfig, Prediction, Predictor
@@ -197,7 +198,12 @@ class Policy:
         return torch.from_numpy(self.codec.encode(actions, session.initial_pose)).unflatten(0, (-1, per_frame))
 
     def _check_counts(self, images: Images, expected: int, num_actions: int) -> None:
-        counts = {camera: len(images[camera]) for camera in self.embodiment.cameras if camera in images}
+        check_pictures(images)
+        counts = {}
+        for camera in self.embodiment.cameras:
+            if camera in images:
+                check_clip(camera, images[camera])
+                counts[camera] = len(images[camera])
         if any(count != expected for count in counts.values()):
             raise InputError(f"camera frames for {num_actions} actions", got=counts, allowed=expected)
 

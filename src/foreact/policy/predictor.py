@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Literal, cast
 
 import torch
@@ -77,6 +78,11 @@ class InferenceConfig:
     all of them, spaced anew up to `s_stop`."""
 
     def __post_init__(self) -> None:
+        if self.action_steps < 1:
+            raise ConfigurationError("action_steps", got=self.action_steps, allowed="1 or more")
+        for name in ("video_guidance", "action_guidance"):
+            if not isfinite(getattr(self, name)):
+                raise ConfigurationError(name, got=getattr(self, name), allowed="a finite number; 1 is none")
         euler_times(self.action_steps, shift=self.action_shift)
         if self.imagines:
             euler_times(self.video_steps, shift=self.video_shift, stop=self.s_stop)

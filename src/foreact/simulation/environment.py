@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from foreact.errors import ConfigurationError, InputError, SimulationError
+from foreact.errors import ConfigurationError, InputError, SimulationError, check_seed
 from foreact.simulation import scene
 from foreact.simulation.judge import Judge
 from foreact.simulation.rendering import CAMERAS, Photographer
@@ -72,7 +72,12 @@ class BimanualEnv(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin an episode; the same seed begins the same one. Returns (observation, info)."""
+        """Begin an episode; the same seed begins the same one. Returns (observation, info).
+
+        Raises:
+            ConfigurationError: The seed is below 0.
+        """
+        check_seed(seed or 0)
         super().reset(seed=seed)
         self.start = draw_start(self.task, self.np_random)
         self.world.place(self.start.pose, self.start.cubes)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from diffusers import AutoencoderKLWan
 
-from foreact.errors import ConfigurationError
+from foreact.errors import ConfigurationError, check_seed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +71,16 @@ class VideoVAETrainingConfig:
             "batch_size",
             "num_held_out_episodes",
             "checkpoint_interval",
+            "encoder_width",
+            "decoder_width",
+            "num_channels",
+            "num_residual_blocks",
+            "patch_size",
             "learning_rate",
         ):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="more than 0")
+        check_seed(self.seed)
 
     @property
     def spatial_factor(self) -> int:

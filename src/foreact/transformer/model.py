@@ -65,6 +65,9 @@ class TransformerConfig:
     """Of every norm."""
 
     def __post_init__(self) -> None:
+        for name in ("num_heads", "num_layers", "video_width", "action_width", "video_ffn_dim", "action_ffn_dim"):
+            if getattr(self, name) < 1:
+                raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
         for name, width in (("video_width", self.video_width), ("action_width", self.action_width)):
             if width % self.num_heads:
                 raise ConfigurationError(name, got=width, allowed=f"a multiple of num_heads ({self.num_heads})")
