@@ -58,8 +58,7 @@ def test_cells_are_listed_with_their_cost_and_nothing_is_run(capsys, tmp_path, t
 
 
 def test_what_chosen_cells_cost_includes_what_they_share_with_others(capsys, tmp_path) -> None:
-    wanted = "s_stop=0.5"
-    run("study", "denoising", "--list", "--only", "task=reach_cube", wanted, "--out", tmp_path)
+    run("study", "drift-and-loop", "--list", "--only", "task=reach_cube", "loop=open", "--out", tmp_path)
     hours = re.search(r"about ([\d.]+) hours", " ".join(capsys.readouterr().out.split()))
     assert float(hours[1]) > 0.5, "the training too"
 

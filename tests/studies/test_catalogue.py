@@ -5,10 +5,11 @@ import torch
 
 from foreact.cli import study as command
 from foreact.errors import UnknownNameError
+from foreact.policy.checkpoint import load
 from foreact.studies.catalogue import STUDIES, get_study
 from foreact.studies.catalogue.ablations import NONE, SHARED, SHARED_TIME
 from foreact.studies.catalogue.compute import COARSE, FINE, OWN
-from foreact.studies.policies import TrainingRun
+from foreact.studies.policies import TrainingRun, policy_folder
 from foreact.studies.work import digest
 from foreact.transformer.model import WorldActionModel
 
@@ -34,7 +35,7 @@ def test_an_unknown_study_is_refused_and_the_known_ones_listed() -> None:
 
 def test_studies_share_what_they_have_in_common() -> None:
     imagines = {digest(get_study("imagination").cells[0].policy)}
-    assert policies("denoising") == policies("drift-and-loop") == imagines
+    assert policies("drift-and-loop") == imagines
     assert policies("memory") == policies("imagination") > imagines
     with_two_tasks = {digest(get_study("ablations").cells[0].policy)}
     for name in ("ablations", "compute", "demonstrations"):
@@ -42,11 +43,11 @@ def test_studies_share_what_they_have_in_common() -> None:
 
 
 def test_a_change_to_what_is_the_policys_own_is_no_change() -> None:
-    """Denoising's reference is run once, with imagination's cells."""
-    own = {digest(cell.work) for cell in get_study("denoising").cells}
-    assert len(own & {digest(cell.work) for cell in get_study("imagination").cells}) == 4
-    by_labels = {tuple(cell.labels.values()): digest(cell.work) for cell in get_study("denoising").cells}
-    assert by_labels["lift_cube", 1.0, 5] != by_labels["lift_cube", 0.5, 5] != by_labels["lift_cube", 1.0, 1]
+    cell = get_study("imagination").cells[0]
+    inference = cell.policy.recipe.inference
+    same = replace(cell, changes={"s_stop": inference.s_stop, "video_steps": inference.video_steps})
+    other = replace(cell, changes={"s_stop": 0.5, "video_steps": inference.video_steps})
+    assert digest(same.work) == digest(cell.work) != digest(other.work)
 
 
 def test_both_sides_have_the_same_demonstrations_and_seeds() -> None:
@@ -70,13 +71,17 @@ def test_a_shared_backbone_has_as_many_weights_or_takes_as_long() -> None:
     assert shared == own and timed == replace(own, num_steps=timed.num_steps) and timed.num_steps < own.num_steps
 
 
-def test_steps_without_imagining_are_none() -> None:
-    grid = {(cell.labels["s_stop"], cell.labels["video_steps"]) for cell in get_study("denoising").cells}
-    assert {stop for stop, _ in grid} == {0.0, 0.25, 0.5, 0.75, 1.0}
-    assert {steps for stop, steps in grid if stop == 1.0} == {1, 2, 3, 5, 10, 20}
-    for cell in get_study("denoising").cells:
-        settings = replace(cell.policy.recipe.inference, **cell.changes)  # would refuse what cannot be
+def test_denoising_changes_the_shipped_policys_steps_alone() -> None:
+    study, own = get_study("denoising"), load(policy_folder("tiny")).config
+    grid = {tuple(cell.changes.values()) for cell in study.cells}
+    assert {stop for stop, _, _ in grid} == {0.0, 0.25, 0.5, 0.6, 0.75, 1.0}
+    assert {steps for stop, steps, _ in grid if stop == 1.0} == {1, 2, 3, 5, 10, 20}
+    for cell in study.cells:
+        assert cell.policy == "tiny"
+        settings = replace(own, **cell.changes)  # would refuse what cannot be
         assert len(settings.video_times) == cell.labels["video_steps"] + 1
+    reference = study.choose(study.reference)[0]
+    assert {name: getattr(own, name) for name in reference.changes} == reference.changes
 
 
 def test_a_frame_is_as_many_tokens_as_it_says() -> None:
