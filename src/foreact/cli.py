@@ -580,7 +580,8 @@ def study(
     Example: foreact study imagination --workers 2
 
     Args:
-        name: quick, imagination, memory, denoising, demonstrations, drift-and-loop, ablations or compute.
+        name: quick, imagination, memory, denoising, demonstrations, imagination-again, drift-and-loop, ablations or
+            compute.
         workers: Processes, each of one thread.
         out: Gets NAME/report.md, report.json and figure.png; under store/, all trainings and evaluations.
         known: Folder with the ledger of what was measured elsewhere, which is then not run again: docs/evidence.

@@ -8,7 +8,7 @@ from foreact.studies.catalogue.compute import compute
 from foreact.studies.catalogue.demonstrations import demonstrations
 from foreact.studies.catalogue.denoising import denoising
 from foreact.studies.catalogue.drift_and_loop import drift_and_loop
-from foreact.studies.catalogue.imagination import imagination
+from foreact.studies.catalogue.imagination import imagination, imagination_again
 from foreact.studies.catalogue.memory import memory
 from foreact.studies.catalogue.quick import quick
 from foreact.studies.cells import Study
@@ -19,6 +19,7 @@ STUDIES: dict[str, Callable[[], Study]] = {
     "memory": memory,
     "denoising": denoising,
     "demonstrations": demonstrations,
+    "imagination-again": imagination_again,
     "drift-and-loop": drift_and_loop,
     "ablations": ablations,
     "compute": compute,
