@@ -102,5 +102,7 @@ def test_what_is_no_table_is_refused(tmp_path, content, message):
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     for path in (tmp_path / "cart.json", tmp_path):
-        with pytest.raises(CheckpointError, match=f"no file {path}; got: .*; fetch the whole folder"):
+        with pytest.raises(CheckpointError, match=f"no file {path}; got: .*; check the path"):
             read_json(path)
+    with pytest.raises(CheckpointError, match=f"got: there is no folder {tmp_path / 'away'} either"):
+        read_json(tmp_path / "away" / "cart.json")
