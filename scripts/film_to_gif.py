@@ -14,7 +14,7 @@ parser.add_argument("film", type=Path, help="an mp4")
 parser.add_argument("gif", type=Path)
 parser.add_argument("--every", type=int, default=2, help="frame of the film that is kept")
 parser.add_argument("--width", type=int, default=480, help="pixels")
-parser.add_argument("--colours", type=int, default=64)
+parser.add_argument("--colours", type=int, default=256)
 given = parser.parse_args()
 
 with av.open(given.film) as film:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
@@ -29,6 +31,14 @@ def test_a_film_lasts_as_long_as_the_episode(policy, toy_env) -> None:
 def test_a_robot_that_never_waits_has_a_film_without_waiting(policy, toy_env) -> None:
     _, record = evaluate_episode(policy, toy_env(), 5)
     frames = list(compose_frames(policy, record, "an episode"))
+    assert len(frames) == len(record.pictures) and not any(waits(frame) for frame in frames)
+
+
+def test_an_episode_that_ends_before_the_next_picture_does_not_end_in_waiting(policy, toy_env) -> None:
+    _, whole = evaluate_episode(policy, toy_env(), 5)
+    record = replace(whole, pictures=whole.pictures[:-1], picture_steps=whole.picture_steps[:-1])
+    frames = list(compose_frames(policy, record, "an episode"))
+    assert len(record.commands) == record.picture_steps[-1] + 2, "a picture was due as it ended"
     assert len(frames) == len(record.pictures) and not any(waits(frame) for frame in frames)
 
 

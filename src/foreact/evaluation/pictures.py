@@ -50,7 +50,7 @@ def compose_frames(policy: Policy, record: EpisodeRecord, caption: str) -> Itera
     """Yield the video's frames, uint8 [height, width, 3]; while the robot stood still, the last picture stays."""
     stride, hz = record.timing.camera_stride, record.timing.camera_hz
     begins = [step // stride for step in record.picture_steps or range(0, stride * len(record.pictures), stride)]
-    ends = [*begins[1:], max(begins[-1], len(record.commands) // stride) + 1]
+    ends = [*begins[1:], max(begins[-1] + 1, len(record.commands) // stride)]  # an end takes no picture of its own
     for page, begin, end in zip(_pages(policy, record), begins, ends, strict=False):
         for number in range(begin, end):
             yield _label(page, caption, number / hz, waits=number > begin)
