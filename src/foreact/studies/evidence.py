@@ -12,7 +12,7 @@ from foreact.studies.cells import Study
 from foreact.studies.judging import costs, find
 from foreact.studies.ledger import LEDGER_FILE, Ledger, read_ledger, write_ledger
 from foreact.studies.picture import draw
-from foreact.studies.report import READING, as_plain, cells_table, claims_table, duration
+from foreact.studies.report import READING, as_plain, cells_table, claims_table, duration, found
 from foreact.studies.store import Store
 from foreact.studies.work import write_json
 
@@ -117,13 +117,15 @@ def _introduction(reports: list[dict[str, Any]], spent: dict[str, float], ledger
 
 
 def _verdicts(reports: list[dict[str, Any]]) -> str:
-    """Return how many claims hold, fail, are open, and which."""
-    rows = [(claim["verdict"], report["study"], claim["claim"]) for report in reports for claim in report["claims"]]
-    found = []
-    for verdict in dict.fromkeys(("holds", "fails", *(row[0] for row in rows))):
-        claims = [f"- {study}: {claim}" for each, study, claim in rows if each == verdict]
-        found.append(f"**{verdict}** ({len(claims)})" + "".join(["\n\n", "\n".join(claims)] if claims else []))
-    return "\n\n".join(found)
+    """Return how many claims hold, fail, are open, and which, with what was found of them."""
+    lines: dict[str, list[str]] = {"holds": [], "fails": []}
+    for report in reports:
+        for claim in report["claims"]:
+            told = f"- [{report['study']}](#{report['study']}): {claim['claim']}"
+            told += f": {found(claim)}" if claim["estimate"] else ""
+            lines.setdefault(claim["verdict"], []).append(told)
+    parts = [f"**{verdict}** ({len(claims)})\n\n" + "\n".join(claims) for verdict, claims in lines.items()]
+    return "\n\n".join(part.rstrip() for part in parts)
 
 
 def _about(report: dict[str, Any]) -> list[str]:

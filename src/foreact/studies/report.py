@@ -14,7 +14,8 @@ from foreact.studies.work import write_json
 SHARES = ("success", "progress")
 READING = (
     "Intervals are of 95 %, over seeds or recorded episodes alone: each network was trained once, and another "
-    "training might differ by more. Differences are of the same seeds, in points where they are of shares. "
+    "training might differ by more. They are not corrected for how many claims there are: of forty without any effect "
+    "one would hold. Differences are of the same seeds, in points where they are of shares. "
     "Milliseconds are of the clock on the wall, beside whatever else the machine did."
 )
 TITLES = {
@@ -134,10 +135,19 @@ def _compared(cell: dict[str, Any]) -> str:
     return told if against is None or against["p"] is None else f"{told}, p = {against['p']:.2g}"
 
 
+def found(claim: dict[str, Any]) -> str:
+    """Return what was found of a claim, with its interval; a dash before all its cells are done."""
+    return _shown(claim["estimate"], claim["figure"], sign=_sign(claim))
+
+
+def _sign(claim: dict[str, Any]) -> str:
+    return "+" if claim["second"] else ""
+
+
 def _claim_row(claim: dict[str, Any]) -> list[str]:
-    figure, sign = claim["figure"], "+" if claim["second"] else ""
-    limit = f"{100 * claim['more_than']:{sign}.0f} %" if figure in SHARES else f"{claim['more_than']:{sign}g}"
-    return [claim["claim"], _shown(claim["estimate"], figure, sign=sign), limit, f"**{claim['verdict']}**"]
+    sign, limit = _sign(claim), claim["more_than"]
+    bound = f"{100 * limit:{sign}.0f} %" if claim["figure"] in SHARES else f"{limit:{sign}g}"
+    return [claim["claim"], found(claim), bound, f"**{claim['verdict']}**"]
 
 
 def _shown(estimate: dict[str, Any] | None, figure: str, sign: str = "") -> str:
