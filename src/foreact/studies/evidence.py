@@ -20,6 +20,8 @@ DOCUMENT = "evidence.md"
 FOLDER = "evidence"
 """Beside the document: what it is made of."""
 SPENT = "spent.json"
+KINDS = {"held_out": "errors on held-out episodes"}
+"""Kinds of work whose names are not words."""
 LEFT_OUT = ("quick",)
 """It shows how studies work, and decides nothing."""
 ELSEWHERE = """## Measured elsewhere
@@ -102,7 +104,7 @@ def _introduction(reports: list[dict[str, Any]], spent: dict[str, float], ledger
     cells = {cell["folder"]: cell for report in reports for cell in report["cells"]}  # several studies may share one
     done = [folder for folder, cell in cells.items() if cell["is_done"]]
     without = sum(folder not in ledger for folder in done)
-    hours = ", ".join(f"{duration(seconds)} of {kind}" for kind, seconds in spent.items())
+    hours = ", ".join(f"{duration(seconds)} of {KINDS.get(kind, kind)}" for kind, seconds in spent.items())
     return (
         "Claims are written down in the studies ([src/foreact/studies/catalogue](../src/foreact/studies/catalogue)) "
         "before anything is run, and judged by their intervals alone; those that failed stand beside those that held. "
