@@ -6,6 +6,7 @@ from typing import Any
 import matplotlib
 
 from foreact.files import write_whole
+from foreact.studies.measures import HeldOutErrors
 
 matplotlib.use("Agg")
 
@@ -19,29 +20,41 @@ Cell = dict[str, Any]
 
 
 def draw(path: Path, report: dict[str, Any]) -> None:
-    """Draw each known cell's success, or action error, with its interval: a panel for each value of the first label."""
+    """Draw every cell's figure with its interval, those not run too.
+
+    Successes stand above errors on held-out episodes; a column of panels for each value of the first label.
+    """
     cells: list[Cell] = report["cells"]
     panel, *others = cells[0]["labels"]
     values = list(dict.fromkeys(str(cell["labels"][panel]) for cell in cells))
-    rows = list(dict.fromkeys(_row(cell, others) for cell in cells))
-    size = (2.2 + 2.6 * len(values), 1.4 + ROW_INCHES * len(rows))
-    figure, axes = plt.subplots(1, len(values), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    kinds = [name for name in FIGURES if any(_figure(cell) == name for cell in cells)]
+    rows = [list(dict.fromkeys(_row(cell, others) for cell in cells if _figure(cell) == name)) for name in kinds]
+    heights = [len(names) for names in rows]
+    size = (2.2 + 2.6 * len(values), 0.6 + 0.8 * len(kinds) + ROW_INCHES * sum(heights))
+    grid = {"sharex": "row", "sharey": "row", "squeeze": False, "gridspec_kw": {"height_ratios": heights}}
+    figure, axes = plt.subplots(len(kinds), len(values), figsize=size, layout="constrained", **grid)
+    for line, name, names in zip(axes, kinds, rows, strict=True):
+        for axis, value in zip(line, values, strict=True):
+            of = [cell for cell in cells if _figure(cell) == name and str(cell["labels"][panel]) == value]
+            _draw_panel(axis, name, [(names.index(_row(cell, others)), cell) for cell in of])
+        line[0].set_yticks(range(len(names)), names, fontsize=8)
+        line[0].set_ylim(len(names) - 0.5, -0.5)
     for axis, value in zip(axes[0], values, strict=True):
-        shown = [cell for cell in cells if str(cell["labels"][panel]) == value]
-        _draw_panel(axis, [(rows.index(_row(cell, others)), cell) for cell in shown])
         axis.set_title(f"{panel} {value}", fontsize=9)
-    axes[0, 0].set_yticks(range(len(rows)), rows, fontsize=8)
-    axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
     write_whole(path, lambda target: figure.savefig(target, format="png", dpi=130))
     plt.close(figure)
+
+
+def _figure(cell: Cell) -> str:
+    """Return what a cell is asked for, run or not."""
+    return "action_error" if Path(cell["folder"]).parts[0] == HeldOutErrors.kind else "success"
 
 
 def _row(cell: Cell, others: list[str]) -> str:
     return ", ".join(f"{name} {cell['labels'][name]}" for name in others) or cell["name"]
 
 
-def _draw_panel(axis, placed: list[tuple[int, Cell]]) -> None:
-    name = next((name for name in FIGURES if any(name in cell["figures"] for _, cell in placed)), "success")
+def _draw_panel(axis, name: str, placed: list[tuple[int, Cell]]) -> None:
     factor = 100 if name == "success" else 1
     for place, cell in placed:
         estimate = cell["figures"].get(name)

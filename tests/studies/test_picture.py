@@ -1,0 +1,45 @@
+"""What is known is drawn as what it is, and only what is not known is said not to be."""
+
+from foreact.studies import picture
+from foreact.studies.picture import draw
+
+
+def cell(kind: str, change: str, figures: dict) -> dict:
+    labels = {"task": "lift_cube", "change": change}
+    return {
+        "name": change,
+        "labels": labels,
+        "figures": figures,
+        "is_done": bool(figures),
+        "folder": f"{kind}/{change}",
+    }
+
+
+def estimate(middle: float) -> dict:
+    return {"middle": middle, "low": middle - 0.01, "high": middle + 0.01}
+
+
+def test_successes_and_errors_stand_in_panels_of_their_own(tmp_path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(picture.plt, "close", drawn.append)
+    success, error = {"success": estimate(0.5)}, {"action_error": estimate(0.03)}
+    cells = [
+        cell("evaluation", "none", success),
+        cell("evaluation", "other", {}),
+        cell("held_out", "none, error", error),
+        cell("held_out", "other, error", error),
+    ]
+    draw(tmp_path / "figure.png", {"cells": cells})
+    above, below = drawn[0].axes
+    assert [above.get_xlabel(), below.get_xlabel()] == ["success, %", "action error, model units"]
+    assert [[text.get_text() for text in axis.texts] for axis in (above, below)] == [["not run"], []]
+    assert [len(axis.containers) for axis in (above, below)] == [1, 2], "points with their intervals"
+    assert [label.get_text() for label in below.get_yticklabels()] == ["change none, error", "change other, error"]
+
+
+def test_of_successes_alone_there_is_one_row(tmp_path, monkeypatch) -> None:
+    drawn = []
+    monkeypatch.setattr(picture.plt, "close", drawn.append)
+    draw(tmp_path / "figure.png", {"cells": [cell("evaluation", "none", {"success": estimate(0.5)})]})
+    (panel,) = drawn[0].axes
+    assert panel.get_xlim() == (-3, 103) and (tmp_path / "figure.png").stat().st_size > 0
