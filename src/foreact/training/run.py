@@ -26,9 +26,9 @@ from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
 from foreact.settings import to_plain
 from foreact.training.corruption import CorruptionConfig
-from foreact.training.optimization import OptimizationConfig, make_optimizer, update_ema
+from foreact.training.optimization import OptimizationConfig, make_optimizer
 from foreact.training.state import TrainingState
-from foreact.training.step import BatchConfig, Learner
+from foreact.training.step import BatchConfig, Learner, take_step
 from foreact.training.validation import open_loop_error
 from foreact.transformer.initialization import ActionInitialization, initialize
 from foreact.transformer.model import TransformerConfig, WorldActionModel
@@ -282,17 +282,10 @@ class _Run:
                 yield progress
 
     def _step(self, log: SummaryWriter) -> Progress:
-        recipe, state, settings = self._recipe, self._state, self._recipe.optimization
-        for group in state.optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(state.step)
-        state.optimizer.zero_grad(set_to_none=True)
-        result = self._learner.accumulate_gradients(state.step)
-        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), settings.max_grad_norm)
-        state.optimizer.step()
-        update_ema(state.ema.values(), self._model.parameters(), settings.ema_decay_at(state.step))
-        for name, value in (*vars(result).items(), ("grad_norm", norm.item())):
-            log.add_scalar(f"train/{name}", value, state.step)
-        state.step += 1
+        recipe, state = self._recipe, self._state
+        result, norm = take_step(state, self._learner, recipe.optimization)
+        for name, value in (*vars(result).items(), ("grad_norm", norm)):
+            log.add_scalar(f"train/{name}", value, state.step - 1)
         return Progress(step=state.step, num_steps=recipe.optimization.num_steps, judged=self._judged, **vars(result))
 
     def policy(self) -> Policy:

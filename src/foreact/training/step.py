@@ -11,6 +11,8 @@ from foreact.data.batch import SequenceSampler, TrainingSequence, collate
 from foreact.errors import ConfigurationError
 from foreact.training.corruption import CorruptedStream, CorruptionConfig, corrupt
 from foreact.training.loss import Losses, velocity_losses
+from foreact.training.optimization import OptimizationConfig, update_ema
+from foreact.training.state import TrainingState
 from foreact.transformer.masks import ChunkLayout
 from foreact.transformer.model import TextContext, WorldActionModel
 
@@ -181,6 +183,19 @@ class Learner:
         kept = ["" if drop else text for text, drop in zip(instructions, dropped.tolist(), strict=True)]
         embedding = self._text_encoder.encode(kept)
         return self._model.read_text(embedding.tokens.to(self._device), embedding.lengths.to(self._device))
+
+
+def take_step(state: TrainingState, learner: Learner, config: OptimizationConfig) -> tuple[StepResult, float]:
+    """Take the next optimiser step, in place; return its losses and the norm of its gradient before clipping."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = config.learning_rate_at(state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    result = learner.accumulate_gradients(state.step)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_grad_norm)
+    state.optimizer.step()
+    update_ema(state.ema.values(), state.model.parameters(), config.ema_decay_at(state.step))
+    state.step += 1
+    return result, norm.item()
 
 
 def _mix(*numbers: int) -> int:
