@@ -176,6 +176,23 @@ def test_ctrl_c_ends_quietly_at_any_moment(tmp_path, delay_s: float) -> None:
     assert "Traceback" not in said
 
 
+def test_ctrl_c_reaches_workers_that_are_starting_and_they_say_nothing(tmp_path) -> None:
+    words = ["study", "quick", "--workers", "2", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "foreact", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert "begun" in process.stdout.readline()
+    time.sleep(0.5)  # the worker's process runs, and imports
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the command and its workers
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said and said.count("stopped.") == 1
+
+
 def test_an_interrupt_in_a_command_says_how_to_go_on(monkeypatch, capsys) -> None:
     from foreact.commands import describe
 
