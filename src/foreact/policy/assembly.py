@@ -119,7 +119,7 @@ def _footprint(stored: StoredNetworks, model: WorldActionModel, inference: Infer
         num_layers=sizes.num_layers,
         vae=_num_stored(stored.folder / VAE_FOLDER, "diffusion_pytorch_model", "video VAE"),
         text_encoder=0 if stored.text_encoder else _num_stored(stored.folder / TEXT_ENCODER_FOLDER, "model", "UMT5"),
-        cache=cache_numbers(sizes, inference),
+        cache=cache_numbers(sizes, inference.as_driven()),
         stored_bytes=stored.dtype(IN_MEMORY).itemsize,
     )
 
