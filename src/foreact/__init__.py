@@ -1,16 +1,11 @@
 """foreact: imagine, then act. An open implementation of LingBot-VA, a world model that controls robots."""
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from foreact.errors import NotInstalledError
 
 if TYPE_CHECKING:
     from foreact.policy.checkpoint import load as load
-
-# Where torchao is installed, importing diffusers tells of every GPU kernel that this machine has no use for.
-for _name in ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao.torchao_quantizer"):
-    logging.getLogger(_name).setLevel(logging.ERROR)
 
 __version__ = "0.1.0"
 __all__ = ["load"]

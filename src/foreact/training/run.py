@@ -27,6 +27,7 @@ from foreact.policy.predictor import InferenceConfig
 from foreact.settings import to_plain
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig, make_optimizer, update_ema
+from foreact.training.processes import check_alone
 from foreact.training.state import TrainingState
 from foreact.training.step import BatchConfig, Learner
 from foreact.training.validation import open_loop_error
@@ -193,9 +194,11 @@ def train(
 
     Raises:
         CheckpointError: `folder` holds a run of other settings, or a damaged one, or `initial` does not fit.
-        ConfigurationError: The recipe's text encoder can only come with initial weights.
+        ConfigurationError: The recipe's text encoder can only come with initial weights, or this is one of several
+            processes.
         DatasetError: See `load_training_data`.
     """
+    check_alone()
     data = load_training_data(recipe, datasets, vae)
     networks = begin(recipe, vae, initial)
     networks.model.to(device)
