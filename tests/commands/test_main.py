@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from foreact import __version__
 from foreact.commands import main as module
 from foreact.commands.main import main
 from foreact.commands.table import COMMANDS
@@ -78,17 +80,19 @@ def test_a_mistyped_command_is_refused_and_the_nearest_named(capsys) -> None:
     assert "unknown command; got: 'evalute'" in said and "did you mean 'evaluate'?" in said
 
 
-def test_the_version_is_the_installed_one() -> None:
-    from importlib.metadata import version
+def test_the_version_is_the_packages_own() -> None:
+    project = tomllib.loads((FOLDER.parents[2] / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "foreact.__version__"}
+    assert foreact("--version").stdout == f"foreact {__version__}\n"
 
-    assert foreact("--version").stdout == f"foreact {version('foreact')}\n"
 
+@pytest.mark.parametrize(("package", "extra"), [("mujoco", "sim"), ("prometheus_client", "serve"), ("av", "policy")])
+def test_a_package_that_is_missing_is_named(capsys, monkeypatch, package: str, extra: str) -> None:
+    def missing(_):
+        raise ModuleNotFoundError("no", name=package)
 
-def test_a_package_that_is_missing_is_named(capsys, monkeypatch) -> None:
-    monkeypatch.setattr(
-        module.importlib, "import_module", lambda _: (_ for _ in ()).throw(ModuleNotFoundError("no", name="mujoco"))
-    )
-    assert 'mujoco is not installed; pip install "foreact[sim]"' in refused(capsys, "demo")
+    monkeypatch.setattr(module.importlib, "import_module", missing)
+    assert f'{package} is not installed; pip install "foreact[{extra}]"' in refused(capsys, "demo")
 
 
 def test_a_module_of_our_own_that_is_missing_is_a_fault_and_not_a_package(monkeypatch) -> None:

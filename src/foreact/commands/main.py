@@ -7,10 +7,10 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from itertools import groupby
 from types import ModuleType
 
+from foreact import __version__
 from foreact.commands.table import COMMANDS
 from foreact.errors import ForeactError, NotInstalledError, UnknownNameError
 
@@ -18,7 +18,12 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell expects it: 128 and the number of the signal."""
 MISTAKE = 2
 """Exit status after a mistake of the user's."""
-SIMULATOR = ("mujoco", "gymnasium", "gym_aloha")
+EXTRAS = {
+    **dict.fromkeys(("mujoco", "gymnasium", "gym_aloha"), "sim"),
+    "tensorboard": "train",
+    "prometheus_client": "serve",
+}
+"""Which extra of foreact brings a package; any other package comes with `policy`."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,7 +48,7 @@ def _run(given: list[str]) -> None:
         print(overview())
         return
     if given[0] in ("-V", "--version"):
-        print(f"foreact {version('foreact')}")
+        print(f"foreact {__version__}")
         return
     name = given[0]
     if name not in COMMANDS:
@@ -68,7 +73,7 @@ def load_command(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "foreact":
             raise
-        extra = "sim" if error.name in SIMULATOR else "policy"
+        extra = EXTRAS.get((error.name or "").partition(".")[0], "policy")
         raise NotInstalledError("the foreact command", missing=error.name, extra=extra) from error
 
 

@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from foreact.codecs.text import HashedWordEncoder
 from foreact.codecs.video_vae import VideoVAE
@@ -33,6 +32,9 @@ from foreact.training.step import BatchConfig, Learner
 from foreact.training.validation import open_loop_error
 from foreact.transformer.initialization import ActionInitialization, initialize
 from foreact.transformer.model import TransformerConfig, WorldActionModel
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 STATE_FILE = "state.safetensors"
 POLICY_FOLDER = "policy"
@@ -272,6 +274,8 @@ class _Run:
         write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
 
     def steps(self) -> Iterator[Progress]:
+        from torch.utils.tensorboard import SummaryWriter  # recipes are read where nothing is trained, too
+
         recipe, state = self._recipe, self._state
         num_steps = recipe.optimization.num_steps
         with SummaryWriter(self._folder / "tensorboard", purge_step=state.step) as log:
