@@ -45,16 +45,20 @@ class StoredNetworks:
 
 
 def build_policy(
-    stored: StoredNetworks, codec: ActionCodec, inference: InferenceConfig, placement: Placement
+    stored: StoredNetworks,
+    codec: ActionCodec,
+    inference: InferenceConfig,
+    placement: Placement,
+    instructions: tuple[str, ...] = (),
 ) -> Policy:
-    """Return the policy of stored networks, in evaluation mode.
+    """Return the policy of stored networks, in evaluation mode; it was trained on these instructions.
 
     Raises:
         CheckpointError: As `build_networks`, or the networks do not fit each other or the robot.
     """
     networks = build_networks(stored, inference, placement)
     try:
-        return Policy(networks, codec, inference)
+        return Policy(networks, codec, inference, instructions=instructions)
     except ConfigurationError as error:
         raise CheckpointError(f"the policy in {stored.folder}", got=str(error)) from error
 

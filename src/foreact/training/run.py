@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -21,6 +21,7 @@ from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
 from foreact.policy.checkpoint import save_policy, with_settings
 from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial
+from foreact.policy.instructions import kept
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
 from foreact.settings import to_plain
@@ -32,9 +33,6 @@ from foreact.training.step import BatchConfig, Learner
 from foreact.training.validation import open_loop_error
 from foreact.transformer.initialization import ActionInitialization, initialize
 from foreact.transformer.model import TransformerConfig, WorldActionModel
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 STATE_FILE = "state.safetensors"
 POLICY_FOLDER = "policy"
@@ -288,7 +286,7 @@ class _Run:
                     self._save()
                 yield progress
 
-    def _step(self, log: SummaryWriter) -> Progress:
+    def _step(self, log: Any) -> Progress:
         recipe, state, settings = self._recipe, self._state, self._recipe.optimization
         for group in state.optimizer.param_groups:
             group["lr"] = settings.learning_rate_at(state.step)
@@ -307,9 +305,10 @@ class _Run:
         averaged = copy.deepcopy(self._model).eval()
         averaged.load_state_dict(self._state.ema)
         networks = replace(self._networks, model=averaged)
-        return Policy(networks, self._data.codec, self._recipe.inference)
+        instructions = kept(sequence.instruction for source in self._data.sources for sequence in source)
+        return Policy(networks, self._data.codec, self._recipe.inference, instructions=instructions)
 
-    def _judge(self, log: SummaryWriter) -> None:
+    def _judge(self, log: Any) -> None:
         error = open_loop_error(self.policy(), self._data.held_out, seed=self._recipe.seed)
         figures = {name: value for name, value in vars(error).items() if value is not None}
         for name, value in figures.items():
