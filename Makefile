@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PYTHON_FILES := src tests benchmarks experiments examples plugins scripts
 export MUJOCO_GL ?= egl
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test coverage check types format bench clean
 
 setup: $(VENV)/.ready
 
@@ -18,11 +19,20 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
-check: setup
-	$(BIN)/ruff format --check src tests benchmarks experiments examples plugins
-	$(BIN)/ruff check src tests benchmarks experiments examples plugins
-	$(BIN)/pyright
+coverage: setup  # the report is in outputs/coverage
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-report=html:outputs/coverage
+
+check: setup  # seconds: format, lint, which room imports which
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/ruff check $(PYTHON_FILES)
 	$(BIN)/lint-imports
+
+types: setup  # a minute; fetches pyright's own program when first run
+	$(BIN)/pyright
+
+format: setup
+	$(BIN)/ruff format $(PYTHON_FILES)
+	$(BIN)/ruff check --fix $(PYTHON_FILES)
 
 bench: setup
 	$(BIN)/foreact bench --out outputs/bench

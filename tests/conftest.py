@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-import foreact  # noqa: F401  (first: it quietens the libraries that come next)
+import foreact.from_diffusers  # noqa: F401  (first: it keeps the libraries that come next quiet)
 
 install_import_hook("foreact", "beartype.beartype")
 

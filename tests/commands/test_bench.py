@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-from foreact.cli import main
+from foreact.commands import bench as command
+from foreact.commands.main import main
+from foreact.errors import ConfigurationError
 
 
 def bench(*arguments: str) -> None:
@@ -41,3 +43,17 @@ def test_what_cannot_be_is_refused(arguments: tuple[str, ...], complaint: str, c
         bench(*arguments)
     assert stopped.value.code == 2
     assert complaint in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("device", ["cpu:0", "meta"])
+def test_a_policy_is_loaded_where_it_is_to_be_timed(device: str, monkeypatch) -> None:
+    asked = []
+
+    def load(folder, *, placement):
+        asked.append(placement.device)
+        raise ConfigurationError("enough for this test")
+
+    monkeypatch.setattr(command, "load_policy", load)
+    with pytest.raises(SystemExit):
+        bench("--policy", "src/foreact/checkpoints/tiny", "--device", device)
+    assert asked == [device]

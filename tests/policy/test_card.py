@@ -15,7 +15,8 @@ def card(policy: Policy, **provenance) -> ModelCard:
 
 def test_the_hub_reads_its_metadata(tiny) -> None:
     data = card(tiny.policy()).data
-    assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "foreact", "robotics")
+    assert (data.library_name, data.pipeline_tag) == ("foreact", "robotics")
+    assert data.license is None, "whoever trained the weights chooses"
     assert {"robotics", "foreact"} <= set(data.tags)
     assert data.eval_results is None
 

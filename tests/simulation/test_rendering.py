@@ -1,10 +1,14 @@
 """Pictures."""
 
-import mujoco
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from foreact.errors import ConfigurationError, SimulationError, UnknownNameError
+from foreact.simulation import rendering
 from foreact.simulation.environment import BimanualEnv
 from foreact.simulation.rendering import CAMERAS
 
@@ -24,17 +28,31 @@ def test_without_opengl_the_cure_is_told(monkeypatch, lift_env):
     def broken(*_):
         raise RuntimeError("no EGL device")
 
-    monkeypatch.setattr(mujoco, "Renderer", broken)
+    monkeypatch.setattr(rendering, "Renderer", broken)
     lift_env.reset(seed=0)
     with pytest.raises(SimulationError, match=r"no EGL device.*apt-get install.*libegl1"):
         lift_env.images()
 
 
+def test_a_renderer_that_could_not_be_made_leaves_no_traceback():
+    code = (
+        "from foreact.errors import SimulationError\n"
+        "from foreact.simulation.environment import BimanualEnv\n"
+        "env = BimanualEnv('reach_cube', cameras=('top',))\n"
+        "env.reset(seed=0)\n"
+        "try: env.images()\n"
+        "except SimulationError: print('refused')"
+    )
+    settings = os.environ | {"MUJOCO_GL": "disable"}
+    done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("refused\n", "")
+
+
 @pytest.mark.sim
 def test_one_renderer_serves_all_pictures_and_is_freed(monkeypatch):
     made = []
-    real = mujoco.Renderer
-    monkeypatch.setattr(mujoco, "Renderer", lambda *a: made.append(real(*a)) or made[-1])
+    real = rendering.Renderer
+    monkeypatch.setattr(rendering, "Renderer", lambda *a: made.append(real(*a)) or made[-1])
     env = BimanualEnv("reach_cube", image_size=16)
     env.reset(seed=0)
     for _ in range(3):

@@ -1,5 +1,7 @@
 """What is known is drawn as what it is, and only what is not known is said not to be."""
 
+from matplotlib.figure import Figure
+
 from foreact.studies import picture
 from foreact.studies.picture import draw
 
@@ -19,9 +21,21 @@ def estimate(middle: float) -> dict:
     return {"middle": middle, "low": middle - 0.01, "high": middle + 0.01}
 
 
-def test_successes_and_errors_stand_in_panels_of_their_own(tmp_path, monkeypatch) -> None:
+def figures_of(monkeypatch) -> list[Figure]:
+    """Return a list that will hold the figures that are drawn."""
     drawn = []
-    monkeypatch.setattr(picture.plt, "close", drawn.append)
+
+    class Kept(Figure):
+        def __init__(self, *args, **settings):
+            super().__init__(*args, **settings)
+            drawn.append(self)
+
+    monkeypatch.setattr(picture, "Figure", Kept)
+    return drawn
+
+
+def test_successes_and_errors_stand_in_panels_of_their_own(tmp_path, monkeypatch) -> None:
+    drawn = figures_of(monkeypatch)
     success, error = {"success": estimate(0.5)}, {"action_error": estimate(0.03)}
     cells = [
         cell("evaluation", "none", success),
@@ -38,8 +52,7 @@ def test_successes_and_errors_stand_in_panels_of_their_own(tmp_path, monkeypatch
 
 
 def test_of_successes_alone_there_is_one_row(tmp_path, monkeypatch) -> None:
-    drawn = []
-    monkeypatch.setattr(picture.plt, "close", drawn.append)
+    drawn = figures_of(monkeypatch)
     draw(tmp_path / "figure.png", {"cells": [cell("evaluation", "none", {"success": estimate(0.5)})]})
     (panel,) = drawn[0].axes
     assert panel.get_xlim() == (-3, 103) and (tmp_path / "figure.png").stat().st_size > 0

@@ -11,7 +11,7 @@ import pytest
 
 from foreact.errors import ConfigurationError
 from foreact.studies.jobs import News, jobs_of
-from foreact.studies.runner import run
+from foreact.studies.runner import interrupts_held, run
 from foreact.studies.store import Store, lock
 
 
@@ -156,3 +156,11 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(store, counting, log) ->
 def test_no_workers_are_refused(store) -> None:
     with pytest.raises(ConfigurationError, match="workers"):
         run([], Store(store.root), workers=0)
+
+
+def test_ctrl_c_is_held_back_from_a_worker_from_its_first_instruction() -> None:
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    with interrupts_held():
+        held = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert held.stdout == "True\n"
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -62,11 +62,15 @@ def test_only_matrices_decay() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
 
 
+def test_a_run_may_be_shorter_than_its_warm_up() -> None:
+    config = OptimizationConfig(num_steps=2, warmup_steps=4, learning_rate=1.0)
+    assert [config.learning_rate_at(step) for step in range(2)] == [0.25, 0.5]
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"num_steps": 0},
-        {"num_steps": 5, "warmup_steps": 6},
         {"warmup_steps": -1},
         {"learning_rate": 0.0},
         {"max_grad_norm": -1.0},

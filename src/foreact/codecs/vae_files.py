@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
 
 from foreact.errors import CheckpointError
 from foreact.files import write_whole
+from foreact.from_diffusers import AutoencoderKLWan
 from foreact.settings import read_json
 from foreact.shards import TensorFolder, load_strictly
 

@@ -11,13 +11,12 @@ from copy import copy
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, patchify, unpatchify
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from foreact.codecs.vae_files import load_autoencoder, save_autoencoder
 from foreact.errors import ConfigurationError, InputError
+from foreact.from_diffusers import AutoencoderKLWan, WanCausalConv3d, patchify, unpatchify
 
 
 class FeatureCache:

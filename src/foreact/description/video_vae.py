@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan
 from torch.utils.flop_counter import FlopCounterMode
 
 from foreact.codecs.video_vae import VideoVAE
@@ -13,6 +12,7 @@ from foreact.description.accelerator import NOTHING, Cost, cost_of
 from foreact.description.live_bytes import LiveBytes
 from foreact.description.parameters import count_parameters
 from foreact.embodiments import CameraLayout
+from foreact.from_diffusers import AutoencoderKLWan
 
 WAN22_CHANNELS = 48
 WAN22: dict[str, Any] = {

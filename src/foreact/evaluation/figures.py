@@ -5,8 +5,9 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from foreact.embodiments import Dof, Embodiment
 from foreact.evaluation.dream import Dream
@@ -15,11 +16,6 @@ from foreact.evaluation.imagination import FrameErrors
 from foreact.files import write_whole
 from foreact.policy.policy import Policy
 from foreact.policy.viewer import psnr_db
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
-from matplotlib.patches import Patch
 
 MOVES = 0.01
 """Least span of a degree of freedom that is drawn, its own unit."""
@@ -60,7 +56,8 @@ def _draw_chunks(
     columns = 1 if len(moving) <= MAX_ROWS else 2
     rows = -(-len(moving) // columns)
     size = (9 * (1 + 0.5 * (columns - 1)), 1.3 * rows + 1)
-    figure, axes = plt.subplots(rows, columns, figsize=size, sharex=True, squeeze=False)
+    figure = Figure(figsize=size)
+    axes = figure.subplots(rows, columns, sharex=True, squeeze=False)
     shown = axes.T.ravel()  # down the first column, then the second
     for axis, dof in zip(shown, moving, strict=False):
         for index, (start, chunk) in enumerate(zip(starts, chunks, strict=True)):
@@ -95,7 +92,8 @@ def _name(dof: Dof) -> str:
 
 def draw_imagination(path: Path, errors: FrameErrors) -> None:
     """Draw, frame by frame, how near imagined pictures came to the real ones, and how near a still one would."""
-    figure, axis = plt.subplots(figsize=(9, 3.4))
+    figure = Figure(figsize=(9, 3.4))
+    axis = figure.subplots()
     for label, colour, values in (
         ("imagined", "C0", errors.imagined),
         ("last frame before the chunk, held still", "0.6", errors.held),
@@ -122,9 +120,8 @@ def draw_turns(
         duration_s: How long each took.
     """
     rows = [max(2.0, 0.32 * len(record.answers) + 0.9) for record in records.values()]
-    figure, axes = plt.subplots(
-        len(rows) + 1, 1, figsize=(9, sum(rows) + 2.6), sharex=True, height_ratios=[*rows, 1.6], squeeze=False
-    )
+    figure = Figure(figsize=(9, sum(rows) + 2.6))
+    axes = figure.subplots(len(rows) + 1, 1, sharex=True, height_ratios=[*rows, 1.6], squeeze=False)
     for axis, (title, record) in zip(axes[:-1, 0], records.items(), strict=True):
         _draw_chunks_in_time(axis, record, duration_s[title])
         axis.set_title(f"{title}: over after {duration_s[title]:.1f} s", fontsize=10, loc="left")
@@ -182,4 +179,3 @@ def _draw_disagreement(axis, records: Mapping[str, EpisodeRecord], threshold: fl
 def _save(figure, path: Path) -> None:
     figure.set_layout_engine("constrained")
     write_whole(path, lambda target: figure.savefig(target, format="png", dpi=130))
-    plt.close(figure)

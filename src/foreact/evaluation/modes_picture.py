@@ -3,8 +3,8 @@
 from pathlib import Path
 from textwrap import shorten
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from foreact.data.batch import TrainingSequence
@@ -16,10 +16,6 @@ from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
 from foreact.policy.viewer import Frames, LatentViewer, psnr_db, squared_errors
 from foreact.training.validation import whole_chunks
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
 
 TILE = 128
 """Height of a picture, pixels."""
@@ -46,7 +42,7 @@ def draw_modes(path: Path, policy: Policy, sequence: TrainingSequence, answers: 
     """Draw what was recorded in one chunk and what the network answers, as a PNG."""
     rows, last = _pictures(policy, sequence, answers)
     joints, names = _curves(policy, sequence, answers)
-    figure = plt.figure(figsize=(1.5 * NUM_INSTANTS + 3.4, 9.2))
+    figure = Figure(figsize=(1.5 * NUM_INSTANTS + 3.4, 9.2))
     above, below = figure.add_gridspec(2, 1, height_ratios=[3, 2.7], hspace=0.12, left=0.16, right=0.98, top=0.91)
     _draw_strip(figure, above, policy, rows, last)
     axes = below.subgridspec(2, -(-len(names) // 2), hspace=0.35, wspace=0.28).subplots(squeeze=False, sharex=True)
@@ -64,7 +60,6 @@ def draw_modes(path: Path, policy: Policy, sequence: TrainingSequence, answers: 
     words = shorten(sequence.instruction, 80, placeholder=" ...")
     figure.suptitle(f"One moment, asked four ways: “{words}”", fontsize=11)
     write_whole(path, lambda target: figure.savefig(target, format="png", dpi=130))
-    plt.close(figure)
 
 
 def _pictures(policy: Policy, sequence: TrainingSequence, answers: Answers) -> tuple[dict[str, Frames], Frames]:

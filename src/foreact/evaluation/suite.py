@@ -72,7 +72,7 @@ class EvaluationConfig:
 def evaluate(
     policy: Policy,
     config: EvaluationConfig,
-    folder: Path,
+    folder: Path | str,
     *,
     on_record: Callable[[EpisodeResult, EpisodeRecord], None] | None = None,
 ) -> Iterator[EpisodeResult]:
@@ -110,7 +110,7 @@ def evaluate(
     yield from evaluate_runs(
         run,
         config,
-        folder,
+        Path(folder),
         evaluated={"inference": to_plain(policy.config), "policy": policy.digest()},
         cameras=policy.embodiment.cameras,
         executing_ms=1e3 * horizon / policy.embodiment.timing.action_hz,

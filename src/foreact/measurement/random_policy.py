@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
 from torch import nn
 
 from foreact.codecs.text import HashedWordEncoder
@@ -11,6 +10,7 @@ from foreact.description.subject import Subject
 from foreact.embodiments import ActionCodec
 from foreact.embodiments.actions import NUM_CHANNELS
 from foreact.errors import ConfigurationError
+from foreact.from_diffusers import AutoencoderKLWan
 from foreact.policy.placement import GB, free_bytes
 from foreact.policy.policy import Networks, Policy
 from foreact.transformer.model import WorldActionModel

@@ -45,16 +45,20 @@ class StoredNetworks:
 
 
 def build_policy(
-    stored: StoredNetworks, codec: ActionCodec, inference: InferenceConfig, placement: Placement
+    stored: StoredNetworks,
+    codec: ActionCodec,
+    inference: InferenceConfig,
+    placement: Placement,
+    instructions: tuple[str, ...] = (),
 ) -> Policy:
-    """Return the policy of stored networks, in evaluation mode.
+    """Return the policy of stored networks, in evaluation mode; it was trained on these instructions.
 
     Raises:
         CheckpointError: As `build_networks`, or the networks do not fit each other or the robot.
     """
     networks = build_networks(stored, inference, placement)
     try:
-        return Policy(networks, codec, inference)
+        return Policy(networks, codec, inference, instructions=instructions)
     except ConfigurationError as error:
         raise CheckpointError(f"the policy in {stored.folder}", got=str(error)) from error
 
@@ -119,7 +123,7 @@ def _footprint(stored: StoredNetworks, model: WorldActionModel, inference: Infer
         num_layers=sizes.num_layers,
         vae=_num_stored(stored.folder / VAE_FOLDER, "diffusion_pytorch_model", "video VAE"),
         text_encoder=0 if stored.text_encoder else _num_stored(stored.folder / TEXT_ENCODER_FOLDER, "model", "UMT5"),
-        cache=cache_numbers(sizes, inference),
+        cache=cache_numbers(sizes, inference.as_driven()),
         stored_bytes=stored.dtype(IN_MEMORY).itemsize,
     )
 

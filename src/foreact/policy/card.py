@@ -18,8 +18,7 @@ def model_card(policy: Policy, provenance: Mapping[str, Any]) -> str:
         policy: What is saved.
         provenance: How it was trained; success rates are quoted only if they are in `provenance["results"]`.
     """
-    metadata = ModelCardData(
-        license="apache-2.0",
+    metadata = ModelCardData(  # no licence: it is for whoever trained the weights to choose one
         library_name="foreact",
         pipeline_tag="robotics",
         tags=["robotics", "world-model", "foreact"],

@@ -39,7 +39,7 @@ from foreact.policy.published import (
     published_names,
     published_settings,
 )
-from foreact.settings import from_plain, read_json, to_plain
+from foreact.settings import build, from_plain, read_json, to_plain
 from foreact.shards import ShardWriter, TensorFolder
 from foreact.transformer.compilation import compile_layers
 from foreact.transformer.model import TransformerConfig
@@ -72,6 +72,7 @@ def save_policy(policy: Policy, folder: Path, *, provenance: dict[str, Any]) -> 
         "text_encoder": _describe_text_encoder(networks),
         "actions": policy.codec.to_dict(),
         "inference": to_plain(policy.config),
+        "instructions": list(policy.instructions),
         "provenance": provenance,
     }
     _check_savable(policy, folder)
@@ -104,13 +105,15 @@ def load_policy(folder: Path, *, placement: Placement = IN_MEMORY) -> Policy:
         text_encoder = read_text_encoder(config["text_encoder"])
         codec = ActionCodec.from_dict(config["actions"])
         inference = from_plain(InferenceConfig, config["inference"], "inference")
+        # Policies that were saved before they kept their instructions have none.
+        instructions = build(tuple[str, ...], config.get("instructions", []), "instructions")
     stored = StoredNetworks(
         folder=folder,
         transformer=transformer,
         tensors=TensorFolder.open(folder, STEM, "policy"),
         text_encoder=text_encoder,
     )
-    return build_policy(stored, codec, inference, placement)
+    return build_policy(stored, codec, inference, placement, instructions)
 
 
 def load(

@@ -1,5 +1,6 @@
 """From camera frames to actions, step by step: encode, append, imagine, decode."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from foreact.embodiments import ActionCodec, Embodiment
 from foreact.embodiments.cameras import check_clip, check_pictures
 from foreact.errors import ConfigurationError, InputError
 from foreact.policy.committed import TRAIN, Committed
+from foreact.policy.instructions import UnknownInstructionWarning, unknown_instruction
 from foreact.policy.predictor import Ahead, InferenceConfig, Prediction, Predictor
 from foreact.policy.session import Session
 from foreact.trace import Trace, span_all
@@ -44,13 +46,21 @@ class Networks:
 class Policy:
     """Drives one kind of robot. `start` a session, then `observe` and `predict` in turn."""
 
-    def __init__(self, networks: Networks, codec: ActionCodec, config: InferenceConfig):
+    def __init__(
+        self,
+        networks: Networks,
+        codec: ActionCodec,
+        config: InferenceConfig,
+        *,
+        instructions: tuple[str, ...] = (),
+    ):
         """Put a policy together.
 
         Args:
             networks: Trained.
             codec: The robot, and the normalisation its actions were trained with.
             config: How chunks are computed.
+            instructions: What it was trained on, word for word; none: that was not recorded, or they are too many.
 
         Raises:
             ConfigurationError: The parts do not fit each other.
@@ -58,8 +68,21 @@ class Policy:
         self.networks = networks
         self.codec = codec
         self.config = config
+        self.instructions = instructions
+        """What it was trained on, word for word; empty if that was not recorded."""
+        self._has_warned = False
         _check_fit(networks, codec.embodiment)
         self.predictor = Predictor(networks.model, config, torch.from_numpy(codec.mask.copy()))
+
+    def __repr__(self) -> str:
+        """Return one line: the robot, the cameras, the size, what a chunk is."""
+        weights = sum(parameter.numel() for parameter in self.networks.model.parameters())
+        steps = f"{self.config.video_steps} video steps, " if self.config.imagines else "no imagination, "
+        return (
+            f"Policy(robot={self.embodiment.name!r}, cameras={list(self.embodiment.cameras)}, "
+            f"weights={weights / 1e6:.1f}M, chunk={self.actions_per_chunk} actions in {steps}"
+            f"{self.config.action_steps} action steps, device={str(self.predictor.device)!r})"
+        )
 
     @property
     def embodiment(self) -> Embodiment:
@@ -73,7 +96,7 @@ class Policy:
 
     def with_config(self, config: InferenceConfig) -> "Policy":
         """Return a policy of the same networks that computes its chunks otherwise."""
-        return Policy(self.networks, self.codec, config)
+        return Policy(self.networks, self.codec, config, instructions=self.instructions)
 
     def save_pretrained(self, folder: Path | str, *, provenance: dict[str, Any] | None = None) -> None:
         """Write all that is needed to run the policy elsewhere; see `checkpoint.save_policy`."""
@@ -94,6 +117,8 @@ class Policy:
     def start(self, instruction: str, *, seed: int = 0, window: int | None = None) -> Session:
         """Return a session that has seen nothing yet.
 
+        Warns once, with `UnknownInstructionWarning`, if the policy is known not to have been trained on an instruction.
+
         Args:
             instruction: What to do, in words.
             seed: Of all the noise its predictions start from.
@@ -102,12 +127,20 @@ class Policy:
         Raises:
             CapacityError: There is no memory left for it; the sessions there are go on.
         """
+        self._warn_of(instruction)
         encode = self.networks.text_encoder.encode
         rollout = self.predictor.start(encode([instruction]), encode([""]), seed=seed, window=window)
         if self.predictor.device.type == "cuda":
             rollout.trace = Trace(torch.cuda.synchronize)
         streams = {camera: self.networks.vae.start_stream() for camera in self.embodiment.cameras}
         return Session(instruction=instruction, rollout=rollout, streams=streams)
+
+    def _warn_of(self, instruction: str) -> None:
+        """Warn of an unknown instruction, once a policy: a server's clients may send any number of them."""
+        message = None if self._has_warned else unknown_instruction(instruction, self.instructions)
+        if message is not None:
+            self._has_warned = True
+            warnings.warn(message, UnknownInstructionWarning, stacklevel=3)
 
     def observe_first(self, session: Session, images: Images, state: Float[np.ndarray, " state"]) -> None:
         """Take in the first camera frames and the robot's state.

@@ -137,6 +137,19 @@ class InferenceConfig:
         return self.latent_frames_per_chunk * (2 if self.asynchronous else 1)
 
     @property
+    def cache_frames(self) -> int:
+        """Latent frames that a cache has room for: the window, and scratch space beside it."""
+        return self.window + self.scratch_frames
+
+    def as_driven(self) -> "InferenceConfig":
+        """Return the settings under which the largest cache is made: with room for actions under way, if it learned to.
+
+        A policy that was trained for forward dynamics is driven asynchronously by default, and its controllers make
+        that room (`controllers.with_room`) however it was stored.
+        """
+        return replace(self, asynchronous=self.asynchronous or self.forward_dynamics)
+
+    @property
     def rows(self) -> int:
         """Rows in the cache: a second, unconditional one if either stream is guided."""
         return 2 if self.video_guidance != 1 or self.action_guidance != 1 else 1
@@ -144,8 +157,7 @@ class InferenceConfig:
 
 def cache_numbers(sizes: TransformerConfig, config: InferenceConfig) -> int:
     """Return how many numbers one cache holds: a key and a value of the joint width per layer, row and token."""
-    frames = config.window + config.scratch_frames
-    tokens = frames * (sizes.video_tokens + sizes.actions_per_latent_frame)
+    tokens = config.cache_frames * (sizes.video_tokens + sizes.actions_per_latent_frame)
     return 2 * sizes.num_layers * config.rows * tokens * sizes.video_width
 
 

@@ -9,7 +9,7 @@ from foreact.codecs.video_vae import EncoderStream
 from foreact.policy.predictor import Prediction, Rollout
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, repr=False)
 class Session:
     """Made by `Policy.start`; changed by `observe` and `predict`; dropped when the robot is done."""
 
@@ -24,3 +24,9 @@ class Session:
     """[channels, frames, height, width], the latents observed last."""
     prediction: Prediction | None = None
     """The chunk predicted last; None once it has been replaced by what was observed."""
+
+    def __repr__(self) -> str:
+        """Return one line: the instruction, how much was seen, whether a chunk is predicted."""
+        seen = self.rollout.cache.num_observed
+        chunk = "no chunk predicted" if self.prediction is None else "a chunk predicted"
+        return f"Session({self.instruction!r}, {seen} latent frame{'' if seen == 1 else 's'} seen, {chunk})"

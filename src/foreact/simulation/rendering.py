@@ -18,6 +18,13 @@ _OFF = (_FLAGS.mjRND_SHADOW, _FLAGS.mjRND_REFLECTION, _FLAGS.mjRND_SKYBOX)
 """What costs time and shows nothing."""
 
 
+class Renderer(mujoco.Renderer):
+    """MuJoCo's own, which asks for these when it is deleted, even if OpenGL failed before it had them."""
+
+    _gl_context = None
+    _mjr_context = None
+
+
 class Photographer:
     """Takes pictures of one model with a fixed set of cameras."""
 
@@ -38,7 +45,7 @@ class Photographer:
         self.cameras = cameras
         self.shape = (image_size, image_size)
         self._model = model
-        self._renderer: mujoco.Renderer | None = None
+        self._renderer: Renderer | None = None
         self._free: weakref.finalize | None = None
         self._option = mujoco.MjvOption()
         # Convex hulls instead of meshes: five times as fast, and just what collides.
@@ -66,11 +73,11 @@ class Photographer:
             self._free()
         self._renderer = self._free = None
 
-    def _open(self) -> mujoco.Renderer:
+    def _open(self) -> Renderer:
         self._model.vis.global_.offwidth = max(self.shape[1], self._model.vis.global_.offwidth)
         self._model.vis.global_.offheight = max(self.shape[0], self._model.vis.global_.offheight)
         try:
-            renderer = mujoco.Renderer(self._model, *self.shape)
+            renderer = Renderer(self._model, *self.shape)
         except Exception as error:  # each backend raises its own kinds
             cure = f"import foreact.simulation before mujoco; install software rendering: {INSTALL_LINE}"
             raise SimulationError("no offscreen OpenGL for pictures", got=error, cure=cure) from error

@@ -3,14 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
 from foreact.files import write_whole
 from foreact.studies.measures import HeldOutErrors
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
 
 ROW_INCHES = 0.28
 FIGURES = {"success": "success, %", "action_error": "action error, model units"}
@@ -32,7 +28,8 @@ def draw(path: Path, report: dict[str, Any]) -> None:
     heights = [len(names) for names in rows]
     size = (2.2 + 2.6 * len(values), 0.6 + 0.8 * len(kinds) + ROW_INCHES * sum(heights))
     grid = {"sharex": "row", "sharey": "row", "squeeze": False, "gridspec_kw": {"height_ratios": heights}}
-    figure, axes = plt.subplots(len(kinds), len(values), figsize=size, layout="constrained", **grid)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(kinds), len(values), **grid)
     for line, name, names in zip(axes, kinds, rows, strict=True):
         for axis, value in zip(line, values, strict=True):
             of = [cell for cell in cells if _figure(cell) == name and str(cell["labels"][panel]) == value]
@@ -42,7 +39,6 @@ def draw(path: Path, report: dict[str, Any]) -> None:
     for axis, value in zip(axes[0], values, strict=True):
         axis.set_title(f"{panel} {value}", fontsize=9)
     write_whole(path, lambda target: figure.savefig(target, format="png", dpi=130))
-    plt.close(figure)
 
 
 def _figure(cell: Cell) -> str:

@@ -10,8 +10,9 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ class _Crew:
         os.environ["OMP_NUM_THREADS"] = "1"  # read by libraries as the process begins
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=work_for, args=(theirs, self._store, self._device), daemon=True)
-        process.start()
+        with interrupts_held():
+            process.start()
         theirs.close()
         return process, ours
 
@@ -119,13 +121,23 @@ class _Crew:
             process.join()
 
 
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back, here for a moment and in a process started meanwhile for good: this one will end it."""
+    resource_tracker.ensure_running()  # the first process would start it, and that lets interrupts through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _ending(exitcode: int | None) -> str:
     return signal.Signals(-exitcode).name if exitcode and exitcode < 0 else f"exit status {exitcode}"
 
 
 def work_for(runner: Connection, store: Store, device: str) -> None:
     """Do what the runner sends, one piece after the other, until it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the runner, which ends its workers
     threading.Thread(target=_end_with_runner, daemon=True).start()
     while True:
         try:

@@ -19,7 +19,7 @@ class OptimizationConfig:
     learning_rate: float = 1e-4
     """At the end of the warm-up."""
     warmup_steps: int = 100
-    """Steps of linear warm-up."""
+    """Steps of linear warm-up; a run of fewer steps ends while the learning rate still rises."""
     final_share: float = 0.02
     """The learning rate ends at this share of its peak."""
     weight_decay: float = 0.01
@@ -32,11 +32,9 @@ class OptimizationConfig:
     """Of the moving average of the weights, which is what a policy runs on; reached as (1 + step) / (10 + step)."""
 
     def __post_init__(self) -> None:
-        if self.num_steps < 1 or not 0 <= self.warmup_steps <= self.num_steps:
+        if self.num_steps < 1 or self.warmup_steps < 0:
             raise ConfigurationError(
-                "steps",
-                got=f"{self.num_steps}, {self.warmup_steps} of warm-up",
-                allowed="warm-up within num_steps",
+                "num_steps, warmup_steps", got=(self.num_steps, self.warmup_steps), allowed="1 or more, 0 or more"
             )
         if self.learning_rate <= 0 or self.max_grad_norm <= 0:
             raise ConfigurationError(

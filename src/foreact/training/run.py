@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 
 from foreact.codecs.text import HashedWordEncoder
 from foreact.codecs.video_vae import VideoVAE
@@ -22,11 +21,13 @@ from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
 from foreact.policy.checkpoint import save_policy, with_settings
 from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial
+from foreact.policy.instructions import kept
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
 from foreact.settings import to_plain
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig, make_optimizer
+from foreact.training.processes import check_alone
 from foreact.training.state import TrainingState
 from foreact.training.step import BatchConfig, Learner, take_step
 from foreact.training.validation import open_loop_error
@@ -193,9 +194,11 @@ def train(
 
     Raises:
         CheckpointError: `folder` holds a run of other settings, or a damaged one, or `initial` does not fit.
-        ConfigurationError: The recipe's text encoder can only come with initial weights.
+        ConfigurationError: The recipe's text encoder can only come with initial weights, or this is one of several
+            processes.
         DatasetError: See `load_training_data`.
     """
+    check_alone()
     data = load_training_data(recipe, datasets, vae)
     networks = begin(recipe, vae, initial)
     networks.model.to(device)
@@ -269,6 +272,8 @@ class _Run:
         write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
 
     def steps(self) -> Iterator[Progress]:
+        from torch.utils.tensorboard import SummaryWriter  # recipes are read where nothing is trained, too
+
         recipe, state = self._recipe, self._state
         num_steps = recipe.optimization.num_steps
         with SummaryWriter(self._folder / "tensorboard", purge_step=state.step) as log:
@@ -281,7 +286,7 @@ class _Run:
                     self._save()
                 yield progress
 
-    def _step(self, log: SummaryWriter) -> Progress:
+    def _step(self, log: Any) -> Progress:
         recipe, state = self._recipe, self._state
         result, norm = take_step(state, self._learner, recipe.optimization)
         for name, value in (*vars(result).items(), ("grad_norm", norm)):
@@ -293,9 +298,10 @@ class _Run:
         averaged = copy.deepcopy(self._model).eval()
         averaged.load_state_dict(self._state.ema)
         networks = replace(self._networks, model=averaged)
-        return Policy(networks, self._data.codec, self._recipe.inference)
+        instructions = kept(sequence.instruction for source in self._data.sources for sequence in source)
+        return Policy(networks, self._data.codec, self._recipe.inference, instructions=instructions)
 
-    def _judge(self, log: SummaryWriter) -> None:
+    def _judge(self, log: Any) -> None:
         error = open_loop_error(self.policy(), self._data.held_out, seed=self._recipe.seed)
         figures = {name: value for name, value in vars(error).items() if value is not None}
         for name, value in figures.items():

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan
-from diffusers.optimization import get_scheduler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from foreact.codecs.video_vae import FeatureCache, VideoVAE
 from foreact.errors import ConfigurationError
+from foreact.from_diffusers import AutoencoderKLWan, get_scheduler
+from foreact.training.processes import check_alone
 from foreact.training.video_vae_checkpoint import restore_checkpoint, save_checkpoint
 from foreact.training.video_vae_clips import ClipSampler, ClipSource
 from foreact.training.video_vae_config import VideoVAETrainingConfig
@@ -66,9 +66,10 @@ def train_video_vae(
 
     Raises:
         CheckpointError: `folder` holds a checkpoint of another configuration, or a damaged one.
-        ConfigurationError: `initial` is a network of another shape.
+        ConfigurationError: `initial` is a network of another shape, or this is one of several processes.
         DatasetError: The clips are too few, too short or of a size the VAE cannot take.
     """
+    check_alone()
     folder = Path(folder)
     sampler = ClipSampler(clips, config)
     with torch.random.fork_rng():

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from diffusers import AutoencoderKLWan
-
 from foreact.errors import ConfigurationError, check_seed
+from foreact.from_diffusers import AutoencoderKLWan
 
 
 @dataclass(frozen=True, kw_only=True)

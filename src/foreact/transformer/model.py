@@ -5,12 +5,12 @@ from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.embeddings import get_timestep_embedding
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from foreact.errors import ConfigurationError
+from foreact.from_diffusers import get_timestep_embedding
 from foreact.transformer.attention import JointAttention, Projected
 from foreact.transformer.block import Modulation, StreamBlock, TextKeys, modulated_norm
 from foreact.transformer.positions import RotaryTable, action_positions, rotary_table, video_positions
