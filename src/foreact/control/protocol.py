@@ -20,6 +20,7 @@ from foreact.control.fields import (
     Milliseconds,
     Pictures,
     State,
+    accept,
     describe,
 )
 from foreact.control.packing import pack, unpack
@@ -323,5 +324,5 @@ def _read(kind: type, plain: Mapping[Any, Any]) -> Any:
         if not right(plain[name]):
             what = f"{name} of {kind.__name__.lower()!r}"
             raise RefusalError("bad_message", what, got=describe(plain[name]), allowed=allowed)
-        values[name] = float(plain[name]) if hint is float else plain[name]  # a whole number is one, too
+        values[name] = float(plain[name]) if hint is float else accept(plain[name])  # a whole number is one, too
     return kind(**values)

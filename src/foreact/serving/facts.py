@@ -1,6 +1,7 @@
 """What the server says of itself and its policy as soon as a client is connected."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from foreact.control.protocol import VERSION, Facts
 from foreact.embodiments import Embodiment
@@ -17,7 +18,7 @@ def describe_policy(policy: Policy, config: ServerConfig) -> Facts:
     sizes = zip(layout.cameras, layout.picture_sizes, strict=True)
     return Facts(
         version=VERSION,
-        policy=config.name,
+        policy=Path(config.name).name,  # of a folder, the last part: where it lies is nobody else's business
         digest=policy.digest(),
         embodiment=embodiment.name,
         action_names=list(embodiment.dof_names),
@@ -32,6 +33,13 @@ def describe_policy(policy: Policy, config: ServerConfig) -> Facts:
         modes=[mode for mode in MODES if _knows(policy, mode)],
         limits={name: float(value) for name, value in asdict(config.limits).items()},
     )
+
+
+def chunk_bytes(policy: Policy) -> int:
+    """Return the bytes of one chunk's pictures, of all cameras at the sizes that the policy sees."""
+    embodiment, frames_per_latent = policy.embodiment, policy.embodiment.timing.vae_factor
+    num_frames = policy.config.latent_frames_per_chunk * frames_per_latent
+    return num_frames * sum(3 * height * width for height, width in embodiment.layout.picture_sizes)
 
 
 def _knows(policy: Policy, mode: str) -> bool:
