@@ -209,7 +209,7 @@ def driven(address: str, number: int, stop: threading.Event, kept: dict) -> None
             chunks.append((time.monotonic(), placed))
             robot.done = robot.done or stop.is_set()
 
-        config = client.facts.control_config(watchdog_s=None)
+        config = client.facts.control_config(watchdog_s=None, unlimited=True)  # it moves nothing
         report = drive(
             robot, client, config, clock=clock, worker=ThreadWorker(clock), standstill=robot.state, on_chunk=note
         )

@@ -105,7 +105,9 @@ def test_what_the_server_says_of_itself(tiny, house) -> None:
     assert facts.action_units == ["rad", "rad", "opening"] and facts.state_is_action
     assert (facts.action_hz, facts.camera_stride, facts.actions_per_latent_frame) == (50.0, 2, 4)
     assert facts.modes == list(MODES) and facts.limits["sessions"] == 5
-    assert facts.control_config(late="stop") == control_config(policy, late="stop")
+    assert facts.control_config(late="stop", unlimited=True) == control_config(policy, late="stop")
+    assert facts.motion_limits["low"] == [-2.0, -2.0, 0.0] and facts.motion_limits["velocity"] == [None] * 3
+    assert facts.unlimited_actions == facts.action_names
     with house.Raw(house.server(tiny.policy()).address) as client:
         assert client.facts.modes == ["synchronous", "naive", "open_loop"]
 

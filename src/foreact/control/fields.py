@@ -71,6 +71,13 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and _is_number(v) for k, v in value.items())
 
 
+def _are_lists_of_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(k, str) and isinstance(v, list) and all(n is None or _is_number(n) for n in v)
+        for k, v in value.items()
+    )
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
@@ -104,6 +111,7 @@ READERS: dict[Any, Reader] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     list[str]: ("a list of texts", _are_texts),
     Mapping[str, float]: ("numbers by name", _are_numbers),
+    Mapping[str, list[float | None]]: ("numbers, or nil, by name", _are_lists_of_numbers),
     Mapping[str, list[int]]: ("two sizes by name", _are_sizes),
     Pictures: (_PICTURES, lambda value: _are_images(value, 3)),
     Clips: (_CLIPS, lambda value: _are_images(value, 4)),

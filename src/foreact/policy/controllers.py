@@ -18,6 +18,7 @@ Source: LingBot-VA (arXiv 2601.21998), algorithm for asynchronous control.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import isnan
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -62,9 +63,11 @@ class PolicyController:
             on_observed: Told the latents of what was seen, [channels, frames, height, width], as they are appended.
 
         Raises:
-            ConfigurationError: There is no such mode, or the policy was not trained for it.
+            ConfigurationError: There is no such mode, the policy was not trained for it, or the threshold is no number.
         """
         check_mode(policy, mode)
+        if threshold is not None and isnan(threshold):  # nothing is above it: the robot would never look
+            raise ConfigurationError("threshold of disagreement", got=threshold, allowed="a number, inf for never")
         self.mode: ControlMode = mode
         self.policy = policy if self.waits else with_room(policy)
         self.session = self.policy.start(instruction, seed=seed, window=window)

@@ -10,6 +10,8 @@ from foreact.policy.controllers import MODES, check_mode
 from foreact.policy.policy import Policy
 from foreact.serving.config import ServerConfig
 
+_LIMITS = ("low", "high", "velocity", "acceleration")
+
 
 def describe_policy(policy: Policy, config: ServerConfig) -> Facts:
     """Return the facts."""
@@ -23,6 +25,8 @@ def describe_policy(policy: Policy, config: ServerConfig) -> Facts:
         embodiment=embodiment.name,
         action_names=list(embodiment.dof_names),
         action_units=[dof.unit for dof in embodiment.dofs],
+        motion_limits={name: [getattr(dof, name) for dof in embodiment.dofs] for name in _LIMITS},
+        unlimited_actions=list(embodiment.unlimited_dofs),
         state_names=list(embodiment.state_names or embodiment.dof_names),
         state_is_action=_state_is_action(embodiment),
         cameras={camera: list(size) for camera, size in sizes},
