@@ -142,7 +142,7 @@ def test_a_robot_that_does_not_say_its_limits_is_not_driven_without_being_asked_
     assert told.control_config(limits=MotionLimits(velocity=(1.0,))).limits is not None
 
 
-@pytest.mark.parametrize("wrong", [{"low": 1.0}, {"low": ["a"]}, {"low": [float("nan")]}, {1: [1.0]}, [1.0]])
+@pytest.mark.parametrize("wrong", [{"low": 1.0}, {"low": ["a"]}, {"low": [float("nan")]}, [1.0]])
 def test_limits_that_are_no_numbers(wrong) -> None:
     with pytest.raises(RefusalError, match="motion_limits of 'facts'"):
         read_facts(pack(unpack(encode(facts())) | {"motion_limits": wrong}))
