@@ -118,6 +118,31 @@ def test_resumed_equals_uninterrupted(tiny, recipe, dataset, finished, tmp_path,
     assert_same_files(tmp_path / "r", folder)
 
 
+def test_a_resumed_run_keeps_its_threshold_of_disagreement(tiny, recipe, dataset, tmp_path) -> None:
+    def threshold() -> float:
+        return json.loads((tmp_path / "r" / POLICY_FOLDER / "config.json").read_text())["inference"][
+            "disagreement_threshold"
+        ]
+
+    often = replace(recipe, save_every=1)
+    running = train(often, [dataset], tiny.vae(), tmp_path / "r")
+    for _ in range(3):
+        next(running)
+    running.close()
+    measured = threshold()
+    assert measured > 0
+    resumed = train(often, [dataset], tiny.vae(), tmp_path / "r")
+    assert next(resumed).step == 4  # saved, and not measured anew
+    resumed.close()
+    assert threshold() == measured
+
+
+def test_how_fast_the_robot_may_be_driven_is_no_matter_to_a_run(tiny, recipe, dataset, finished) -> None:
+    with safe_open(finished[0] / STATE_FILE, framework="pt") as file:
+        told = json.loads(file.metadata()["configuration"])
+    assert all(set(dof) == {"name", "unit", "low", "high"} for dof in told["actions"]["embodiment"]["dofs"])
+
+
 def test_killed_while_the_last_policy_is_written_the_run_is_not_finished(
     tiny, recipe, dataset, finished, tmp_path, monkeypatch, one_thread
 ) -> None:

@@ -19,12 +19,12 @@ from foreact.data.sequences import fit_codec, load_sequences
 from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
-from foreact.policy.checkpoint import save_policy, with_settings
+from foreact.policy.checkpoint import CONFIG_FILE, save_policy, with_settings
 from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial
 from foreact.policy.instructions import kept
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
-from foreact.settings import to_plain
+from foreact.settings import read_json, to_plain
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig, make_optimizer
 from foreact.training.processes import check_alone
@@ -239,6 +239,15 @@ def _what_is_computed(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
+def _without_motion(actions: dict[str, Any]) -> dict[str, Any]:
+    """Return a codec's settings without how fast the robot may be driven, of which nothing is learnt."""
+    kept = copy.deepcopy(actions)
+    for dof in kept["embodiment"]["dofs"]:
+        dof.pop("velocity", None)
+        dof.pop("acceleration", None)
+    return kept
+
+
 class _Run:
     """The moving parts of one call of `train`."""
 
@@ -260,7 +269,7 @@ class _Run:
         self._configuration = {
             "recipe": _what_is_computed(recipe),
             "episodes": [len(source) for source in data.sources],
-            "actions": data.codec.to_dict(),
+            "actions": _without_motion(data.codec.to_dict()),
         }
         if origin is not None:
             self._configuration["initial"] = origin
@@ -269,6 +278,8 @@ class _Run:
         self._folder.mkdir(parents=True, exist_ok=True)
         if (self._folder / STATE_FILE).exists():
             self._state.load(self._folder / STATE_FILE, self._configuration)
+            saved = read_json(self._folder / POLICY_FOLDER / CONFIG_FILE)
+            self._disagreement = saved["inference"]["disagreement_threshold"]
         write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
 
     def steps(self) -> Iterator[Progress]:
