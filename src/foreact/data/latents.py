@@ -20,11 +20,10 @@ from foreact.codecs.pixels import pixels_from_frames
 from foreact.codecs.video_vae import VideoVAE
 from foreact.codecs.weights import digest_weights
 from foreact.data.episodes import Episode, EpisodeDataset
+from foreact.data.renaming import CAMERA_PREFIX
 from foreact.embodiments import CameraLayout, Embodiment, Timing
 from foreact.errors import DatasetError
 from foreact.files import write_whole
-
-CAMERA_PREFIX = "observation.images."
 
 
 class LatentCache:
