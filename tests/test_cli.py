@@ -6,26 +6,8 @@ import sys
 
 import pytest
 
-from foreact.cli import main
-
-COMMANDS = (
-    "collect",
-    "train-vae",
-    "encode",
-    "train",
-    "calibrate",
-    "evaluate",
-    "demo",
-    "serve",
-    "describe",
-    "bench",
-    "init",
-    "imagine",
-    "modes",
-    "verify",
-    "study",
-    "evidence",
-)
+from foreact.commands.main import main
+from foreact.commands.table import COMMANDS
 
 
 def run(*arguments: object) -> None:

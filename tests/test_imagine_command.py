@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foreact.cli import main
 from foreact.commands import imagine as command
+from foreact.commands.main import main
+from foreact.commands.options import DenoisingOptions
 from foreact.evaluation.dream import DreamConfig, dream
 from foreact.policy.checkpoint import save_policy
 
@@ -81,7 +82,9 @@ def test_the_examples_go_with_the_shipped_policy(tmp_path):
     out, state = tmp_path / "out", str(EXAMPLES / "lift_cube_state.json")
     picture = f"top={EXAMPLES / 'lift_cube_top.png'}"
     words = "Pick up the white cube with the right arm."
-    command.imagine("tiny", [picture], words, 1, out, [state], 0, {"video_steps": 1, "action_steps": 2}, "cpu", None)
+    few = DenoisingOptions(video_steps=1, action_steps=2)
+    given = {"image": (picture,), "instruction": words, "state": (state,), "out": out}
+    command.run(command.Settings(**given, chunks=1, denoising=few))
     assert len((out / "actions.csv").read_text().splitlines()) == 65
 
 

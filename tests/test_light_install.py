@@ -20,6 +20,9 @@ sys.meta_path.insert(0, OnlyLight())
 """
 
 
+COMMAND = "from foreact.__main__ import main\nsys.argv = {}\nmain()"
+
+
 def run_light(code: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", PREPARED + code], capture_output=True, text=True, check=False)
 
@@ -42,17 +45,23 @@ def test_all_of_the_robots_side_works() -> None:
 
 
 @pytest.mark.parametrize(
-    "code, thing",
+    "code, thing, status",
     [
-        ("import foreact\nforeact.load('tiny')", "policies"),
-        ("from foreact.__main__ import main\nmain()", "the foreact command"),
+        ("import foreact\nforeact.load('tiny')", "policies", 1),
+        (COMMAND.format(["foreact", "demo"]), "the foreact command", 2),
     ],
 )
-def test_the_rest_says_what_to_install(code: str, thing: str) -> None:
+def test_the_rest_says_what_to_install(code: str, thing: str, status: int) -> None:
     done = run_light(code)
-    assert done.returncode == 1
+    assert done.returncode == status
     told = done.stderr.strip().splitlines()[-1]
     assert thing in told and "is not installed" in told and 'pip install "foreact[policy]"' in told
+
+
+@pytest.mark.parametrize(("words", "said"), [(["foreact"], "usage: foreact"), (["foreact", "--version"], "foreact 0.")])
+def test_the_command_introduces_itself(words: list[str], said: str) -> None:
+    done = run_light(COMMAND.format(words))
+    assert done.returncode == 0 and said in done.stdout, done.stderr
 
 
 def test_an_unknown_attribute_is_still_none() -> None:

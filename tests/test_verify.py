@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foreact.cli import main
+from foreact.commands.main import main
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDER = GOLDEN / "no_guidance"

@@ -1,20 +1,23 @@
-"""The `foreact` command, also as `python -m foreact`; says what is missing where only the robot's side is installed."""
+"""The `foreact` command, also as `python -m foreact`."""
 
 import os
+import signal
 import sys
 
-from foreact.errors import NotInstalledError
+
+def _leave(number: int, frame: object) -> None:
+    """End at once and quietly: while modules are imported there is nothing to finish."""
+    os._exit(130)
 
 
 def main() -> None:
     """Run the command line."""
-    try:
-        from foreact import cli
-    except ModuleNotFoundError as error:
-        sys.exit(f"error: {NotInstalledError('the foreact command', missing=error.name, extra='policy')}")
+    signal.signal(signal.SIGINT, _leave)
+    from foreact.commands.main import main as run
+
     try:
         try:
-            cli.main()
+            run()
         finally:
             sys.stdout.flush()  # here rather than when Python ends, which would complain
     except BrokenPipeError:  # whoever read our output has seen enough of it: `foreact --help | head`

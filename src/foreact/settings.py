@@ -4,9 +4,10 @@ import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
 
@@ -19,7 +20,7 @@ def to_plain(value: Any) -> Any:
         return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, (tuple, list)):
         return [to_plain(item) for item in value]
-    return value
+    return str(value) if isinstance(value, Path) else value
 
 
 def from_plain(cls: type[T], data: Any, what: str, **builders: Callable[[Any], Any]) -> T:
@@ -48,6 +49,33 @@ def from_plain(cls: type[T], data: Any, what: str, **builders: Callable[[Any], A
         raise ConfigurationError(f"{what} lacks settings", got=", ".join(data), cure=f"add {', '.join(missing)}")
     built = {key: v if v is None else builders.get(key, _freeze)(v) for key, v in data.items()}
     return cls(**{key: _checked(f"{key} of {what}", v, known[key].type) for key, v in built.items()})
+
+
+def build(annotation: Any, data: Any, what: str) -> Any:
+    """Return a value of a type from plain data, however deeply dataclasses are nested in it.
+
+    Args:
+        annotation: The type: a dataclass, a path, a number, a string, a tuple, a literal, or a union of these.
+        data: What `to_plain` made of such a value.
+        what: What the value is, for the messages.
+
+    Raises:
+        ConfigurationError: The data has an unknown key, lacks a needed one, or is of another type.
+    """
+    origin, args = get_origin(annotation), get_args(annotation)
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        hints = get_type_hints(annotation)
+        builders = {name: partial(build, hint, what=f"{name} of {what}") for name, hint in hints.items()}
+        return from_plain(annotation, data, what, **builders)
+    if origin in (Union, types.UnionType):
+        members = [arg for arg in args if arg is not type(None)]
+        if data is not None and len(members) == 1:
+            return build(members[0], data, what)
+    if origin is tuple and isinstance(data, (list, tuple)) and args[-1] is ...:
+        return tuple(build(args[0], item, what) for item in data)
+    if annotation is Path and isinstance(data, str):
+        return Path(data)
+    return _checked(what, _freeze(data), annotation)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -87,6 +115,8 @@ def list_builder(what: str, build: Callable[[Any], T]) -> Callable[[Any], tuple[
 
 
 def _checked(what: str, value: Any, annotation: Any) -> Any:
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     if not _conforms(value, annotation):
         raise ConfigurationError(f"setting {what}", got=repr(value), allowed=_describe(annotation))
     return _plain_numbers(value, annotation)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from foreact.cli import main
+from foreact.commands.main import main
 
 
 def bench(*arguments: str) -> None:

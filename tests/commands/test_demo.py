@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from foreact.cli import main
 from foreact.commands.demo import best_mode
+from foreact.commands.main import main
 
 
 def refused(capsys, *arguments: object) -> str:

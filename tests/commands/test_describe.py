@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 import foreact
-from foreact.commands.describe import count, describe, human, milliseconds
+from foreact.commands.describe import Settings, run
+from foreact.commands.describe_tables import count, human, milliseconds
+from foreact.commands.options import DenoisingOptions
 from foreact.errors import ConfigurationError, UnknownNameError
 
 SHIPPED = Path(foreact.__file__).parent / "checkpoints" / "tiny"
@@ -14,7 +16,7 @@ SHIPPED = Path(foreact.__file__).parent / "checkpoints" / "tiny"
 
 def test_tables_for_people_fit_one_screen(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    describe("wan5b", {}, as_json=False)
+    run(Settings(preset="wan5b"))
     said = capsys.readouterr().out
     assert max(len(line.rstrip()) for line in said.splitlines()) <= 80
     assert len(said.splitlines()) < 60
@@ -26,7 +28,7 @@ def test_tables_for_people_fit_one_screen(capsys, monkeypatch):
 
 
 def test_json_for_programs(capsys):
-    describe("tiny", {}, as_json=True)
+    run(Settings(preset="tiny", json=True))
     told = json.loads(capsys.readouterr().out)
     assert told["name"] == "tiny"
     assert told["network"]["total"] == 1889950
@@ -34,7 +36,7 @@ def test_json_for_programs(capsys):
 
 
 def test_a_policys_folder(capsys):
-    describe(str(SHIPPED), {}, as_json=True)
+    run(Settings(preset=str(SHIPPED), json=True))
     told = json.loads(capsys.readouterr().out)
     assert (told["name"], told["network"]["total"]) == (str(SHIPPED), 1889950)
 
@@ -42,22 +44,22 @@ def test_a_policys_folder(capsys):
 def test_other_settings(capsys):
     told = []
     for changes in ({}, {"window": 8, "video_guidance": 5.0, "video_steps": 3}):
-        describe("tiny", changes, as_json=True)
+        run(Settings(preset="tiny", json=True, denoising=DenoisingOptions(**changes)))
         told.append(json.loads(capsys.readouterr().out))
     assert (told[1]["inference"]["window"], told[1]["cache"]["rows"]) == (8, 2)
     assert told[1]["cache"]["float32_bytes"] == told[0]["cache"]["float32_bytes"] * 2 * 12 // 68
     with pytest.raises(ConfigurationError):
-        describe("tiny", {"video_steps": -1}, as_json=True)
+        run(Settings(preset="tiny", denoising=DenoisingOptions(video_steps=-1)))
 
 
 def test_a_reactive_policy_imagines_nothing(capsys):
-    describe("tiny-reactive", {}, as_json=False)
+    run(Settings(preset="tiny-reactive"))
     assert "no video steps" in capsys.readouterr().out
 
 
 def test_an_unknown_preset_is_refused_and_the_known_ones_listed():
     with pytest.raises(UnknownNameError, match="did you mean 'wan5b'"):
-        describe("wan5", {}, as_json=False)
+        run(Settings(preset="wan5"))
 
 
 @pytest.mark.parametrize(
@@ -71,3 +73,9 @@ def test_numbers_for_people(number, said):
 def test_counts_and_milliseconds():
     assert [count(n) for n in (0, 434_256_414, 4_999_787_712)] == ["-", "434 M", "5.00 B"]
     assert [milliseconds(n) for n in (0.0123, 1.234, 12.34, 123.4)] == ["0.012", "1.23", "12.3", "123"]
+
+
+def test_a_schedule_by_name_is_described_as_it_is_run(capsys):
+    run(Settings(preset="tiny", json=True, denoising=DenoisingOptions(schedule="turbo", action_steps=9)))
+    inference = json.loads(capsys.readouterr().out)["inference"]
+    assert (inference["video_steps"], inference["s_stop"], inference["action_steps"]) == (2, 0.6, 9)

@@ -14,7 +14,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from foreact.cli import main
+from foreact.commands.main import main
 from foreact.control.client import Client
 from foreact.control.controller import Turn
 from foreact.control.link import Patience

@@ -4,9 +4,10 @@ import sys
 
 import pytest
 
-from foreact.cli import main
-from foreact.commands import study as command
+from foreact.commands.main import main
 from foreact.commands.progress import progress_bar
+from foreact.commands.study_progress import StudyProgress
+from foreact.studies import over_ray, runner
 from foreact.studies.catalogue import get_study
 from foreact.studies.jobs import News, Outcome, jobs_of
 from foreact.studies.ledger import Entry, write_ledger
@@ -39,8 +40,8 @@ def told(monkeypatch) -> list[dict]:
         on_news(News(job=second, state="failed", figures="it broke"))
         return Outcome(failed={second.key: "it broke"}, left=others)
 
-    monkeypatch.setattr(command, "run", pretend)
-    monkeypatch.setattr(command, "run_over_ray", pretend)
+    monkeypatch.setattr(runner, "run", pretend)
+    monkeypatch.setattr(over_ray, "run_over_ray", pretend)
     return asked
 
 
@@ -67,7 +68,7 @@ def test_a_job_of_another_process_is_told_once_and_markup_as_it_is(capsys, tmp_p
     store = Store(tmp_path)
     (job, *_) = jobs_of([cell.work for cell in get_study("quick").cells], store)
     with progress_bar() as bar:
-        shown = command._Shown(bar, [job], store)
+        shown = StudyProgress(bar, [job], store)
         for _ in range(3):
             shown.hear(News(job=job, state="begun"))
             shown.hear(News(job=job, state="elsewhere"))
@@ -128,7 +129,7 @@ def test_the_report_is_written_when_the_study_is_interrupted(tmp_path, monkeypat
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "run", interrupted)
+    monkeypatch.setattr(runner, "run", interrupted)
     with pytest.raises(SystemExit) as stopped:
         run("study", "quick", "--out", tmp_path)
     assert stopped.value.code == 130

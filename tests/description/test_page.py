@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from foreact.commands.describe import describe
+from foreact.commands.describe import Settings, run
 from foreact.description import describe as module
 from foreact.description.describe import Description
 from foreact.description.subject import subject_of_recipe
@@ -39,7 +39,7 @@ SCHEDULES = {
 @pytest.mark.parametrize("preset", ["small", "wan5b", "wan5b-shared"])
 def test_tables_of_the_page_are_the_commands(capsys, monkeypatch, preset):
     monkeypatch.setenv("COLUMNS", "80")
-    describe(preset, {}, as_json=False)
+    run(Settings(preset=preset))
     printed = [line.strip() for line in capsys.readouterr().out.splitlines() if line.strip()]
     page = [line.strip() for line in PAGE.splitlines() if line.startswith("    ")]
     assert not [line for line in printed if line not in page], f"write the page anew: foreact describe {preset}"

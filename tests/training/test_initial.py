@@ -53,7 +53,7 @@ def initial(tiny, oracle, recipe: Recipe, tmp_path: Path) -> Path:
     tiny.vae().save(source / "vae")
     for part in ("text_encoder", "tokenizer"):
         shutil.copytree(GOLDEN / part, source / part)
-    init.init("toy", str(source), tmp_path / "initial", "float32", 1.0, 0)
+    init.run(init.Settings(preset="toy", source=str(source), out=tmp_path / "initial", dtype="float32", shard_gb=1.0))
     shutil.rmtree(source)
     return tmp_path / "initial"
 
@@ -155,4 +155,4 @@ def test_init_refuses_what_cannot_be(
     recipe: Recipe, tmp_path: Path, preset: str, shard_gb: float, complaint: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
-        init.init(preset, str(tmp_path), tmp_path / "out", "float32", shard_gb, 0)
+        init.run(init.Settings(preset=preset, source=str(tmp_path), out=tmp_path / "out", shard_gb=shard_gb))

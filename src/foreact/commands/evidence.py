@@ -1,5 +1,6 @@
 """`foreact evidence`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from foreact.commands.progress import console
@@ -9,8 +10,24 @@ from foreact.studies.ledger import read_ledger
 from foreact.studies.store import Store
 
 
-def evidence(studies: Path | None, docs: Path) -> None:
-    """See `foreact.cli.evidence`."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Write one document of all studies.
+
+    It says which claims hold, which fail, and what was not run.
+
+    Example: foreact evidence --studies outputs/studies
+    """
+
+    studies: Path | None = None
+    """What `foreact study` wrote; its reports are gathered first. Without it, those gathered before are used."""
+    docs: Path = Path("docs")
+    """Gets evidence.md, and in evidence/ a JSON and a picture of each study and the ledger of what was done."""
+
+
+def run(settings: Settings) -> None:
+    """Gather the reports, if there are new ones, and write the document."""
+    studies, docs = settings.studies, settings.docs
     if studies is not None:
         store = Store(studies.resolve() / "store", read_ledger(docs / FOLDER))
         if not store.root.is_dir():

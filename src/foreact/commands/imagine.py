@@ -1,20 +1,20 @@
 """`foreact imagine`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from foreact.commands.progress import console, progress_bar, use_device
+from foreact.commands.loading import load_policy
+from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName
+from foreact.commands.progress import console, progress_bar
 from foreact.errors import ConfigurationError
 from foreact.evaluation.dream import Dream, DreamConfig, DreamedChunk, check_imagines, dream
 from foreact.evaluation.dream_files import describe_dream, write_dream
 from foreact.evaluation.first_pictures import check_cameras, picture_paths, read_picture
 from foreact.evaluation.first_state import read_state, typical_state
-from foreact.policy.checkpoint import load
 from foreact.policy.policy import Policy
-from foreact.policy.schedules import apply_schedule, get_schedule
 
 ASSUMED = {
     False: "in the middle of what the policy was trained on",
@@ -23,42 +23,56 @@ ASSUMED = {
 """Where a robot stands if nobody says; True: its actions are relative to its first pose."""
 
 
-def imagine(
-    policy_name: str,
-    image: Sequence[str],
-    instruction: str,
-    chunks: int,
-    out: Path,
-    state: Sequence[str] | None,
-    seed: int,
-    changes: Mapping[str, Any],
-    device: str,
-    threads: int | None,
-    *,
-    schedule: str | None = None,
-) -> None:
-    """See `foreact.cli.imagine`."""
-    if schedule is not None:
-        get_schedule(schedule)  # an unknown one is told before anything large is loaded
-    config = DreamConfig(instruction=instruction, num_chunks=chunks, seed=seed)
-    paths = picture_paths(image)
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Imagine from a still picture what the robot will do: a film and actions.
+
+    Nothing is looked at after the picture (open loop). A policy understands the instructions that it was trained on,
+    word for word.
+
+    Example: foreact imagine --image top=examples/lift_cube_top.png --state examples/lift_cube_state.json --instruction
+    "Pick up the white cube with the right arm." --out outputs/imagine
+    """
+
+    image: tuple[str, ...]
+    """A picture (PNG or JPEG, any size) of each of the policy's cameras: top=table.png wrist=hand.jpg."""
+    instruction: str
+    """What the robot is to do, in words."""
+    out: Path
+    """Gets imagined.mp4, strip.png, actions.csv, actions.png and imagined.json."""
+    policy: PolicyName = "tiny"
+    """Name of a shipped policy, or a folder."""
+    chunks: int = 3
+    """How many chunks to imagine, each upon those before."""
+    state: tuple[str, ...] = ()
+    """Where the robot stands in the picture, its own units: numbers, or one file (.json, .csv). By default the middle
+    of what the policy was trained on."""
+    seed: int = 0
+    """Of the noise; another seed imagines another future."""
+    denoising: Denoising = DenoisingOptions()
+    machine: Machine = MachineOptions()
+
+
+def run(settings: Settings) -> None:
+    """Imagine, then write the film and the actions."""
+    config = DreamConfig(instruction=settings.instruction, num_chunks=settings.chunks, seed=settings.seed)
+    paths = picture_paths(settings.image)
     images = {camera: read_picture(path) for camera, path in paths.items()}
-    if out.exists() and not out.is_dir():
-        raise ConfigurationError("folder for the results", got=f"the file {out}", cure="choose another name")
-    policy = load(policy_name, device=use_device(device, threads))
+    if settings.out.exists() and not settings.out.is_dir():
+        raise ConfigurationError("folder for the results", got=f"the file {settings.out}", cure="choose another name")
+    policy = load_policy(settings.policy, settings.denoising, settings.machine)
     check_imagines(policy)
     check_cameras(images, policy.embodiment)
-    policy = apply_schedule(policy, schedule, **changes)
-    start = _start(policy, state)
+    start = _start(policy, settings.state)
     _tell_squeezed(policy, images)
     dreamed = _dream(policy, config, images, start)
     about = {
-        "policy": policy_name,
+        "policy": settings.policy,
         "images": {camera: str(path) for camera, path in paths.items()},
-        "state_from": "given" if state else ASSUMED[policy.embodiment.needs_initial_pose],
+        "state_from": "given" if settings.state else ASSUMED[policy.embodiment.needs_initial_pose],
         **describe_dream(policy, dreamed),
     }
-    files = write_dream(out, dreamed, about)
+    files = write_dream(settings.out, dreamed, about)
     _tell(dreamed)
     for path in files:
         console.print(f"  [bold]{path}[/]")

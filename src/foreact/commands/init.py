@@ -1,11 +1,15 @@
 """`foreact init`: the weights of a new network, made from Wan2.2's or from a published shared backbone."""
 
 import shutil
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
+import tyro
 
+from foreact.commands.options import named
 from foreact.commands.progress import console, progress_bar
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy.hub import resolve
@@ -21,17 +25,45 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 DISK_MARGIN = 1.01
 """Headers and index, beside the values."""
 GB = 1e9
+FULL_SIZE = [name for name, recipe in RECIPES.items() if recipe().transformer.text_length]
+"""Recipes whose networks read a large text encoder, and so start from published weights."""
 
 
-def init(preset: str, source: str, out: Path, dtype: str, shard_gb: float, seed: int) -> None:
-    """See `foreact.cli.init`."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Make the initial weights of a full-size network from published ones.
+
+    The source is Wan2.2 or a published LingBot-VA. Tensors pass through one by one: a few gigabytes of memory are
+    enough. What the source has nothing for (the action stream's way in and out) is drawn from the seed; the action
+    stream's layers are interpolated from the video stream's. Then: foreact train --recipe wan5b --initial OUT ...
+
+    Example: foreact init --preset wan5b --from Wan-AI/Wan2.2-TI2V-5B-Diffusers --out weights/wan5b
+    """
+
+    preset: Annotated[str, named(FULL_SIZE)]
+    """A stream of its own for actions, or one backbone shared by video and actions."""
+    source: Annotated[str, tyro.conf.arg(name="from")]
+    """A folder in diffusers' layout, or "owner/name" on the hub."""
+    out: Path
+    """Gets config.json, model*.safetensors, and links to the source's vae/, text_encoder/ and tokenizer/."""
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    """Of the weights."""
+    shard_gb: float = 2.0
+    """Size of a file, gigabytes."""
+    seed: int = 0
+    """Of what is drawn."""
+
+
+def run(settings: Settings) -> None:
+    """Plan the new network, check that it fits on the disk, and write it."""
+    preset, source, out, seed = settings.preset, settings.source, settings.out, settings.seed
+    dtype, shard_gb = settings.dtype, settings.shard_gb
     config = get_recipe(preset).transformer
     if not config.text_length:
-        allowed = ", ".join(name for name, recipe in RECIPES.items() if recipe().transformer.text_length)
         raise ConfigurationError(
             "preset",
             got=f"{preset}, which is trained from nothing",
-            allowed=allowed,
+            allowed=", ".join(FULL_SIZE),
             cure="`foreact train` needs no init",
         )
     if not shard_gb > 0:

@@ -1,34 +1,21 @@
 """`foreact modes`."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
-from foreact.commands.progress import console, progress_bar, use_device
+from foreact.commands.modes_tables import tell
+from foreact.commands.options import Machine, MachineOptions, PolicyName
+from foreact.commands.progress import console, progress_bar
 from foreact.data.batch import TrainingSequence
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
 from foreact.errors import ConfigurationError
 from foreact.evaluation.modes import (
-    ACTIONS,
-    ACTIONS_IN,
     COMPARED,
-    FORWARD,
-    FORWARD_STILL,
-    HELD,
-    INVERSE,
-    INVERSE_STILL,
-    LATENTS,
-    PIXELS,
-    POLICY,
-    VIDEO_ONLY,
     EpisodeErrors,
-    Estimate,
     ask_chunks,
     check_answers_all,
     episode_errors,
@@ -55,24 +42,46 @@ class HeldOut:
     sequence: TrainingSequence
 
 
-def modes(
-    policy_name: str, data: Iterable[Path], held_out: int, out: Path, seed: int, device: str, threads: int | None
-) -> None:
-    """See `foreact.cli.modes`."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Ask one network four questions on held-out recorded episodes.
+
+    Policy: video and actions from the history. Video only. Forward dynamics: the video that the recorded actions lead
+    to. Inverse dynamics: the actions that lead through the recorded video. Says how good the answers are.
+
+    Example: foreact modes --policy tiny --data data/lift_cube data/reach_cube --out outputs/modes
+    """
+
+    data: tuple[Path, ...]
+    """LeRobot datasets, encoded by `foreact encode` with the policy's own video VAE."""
+    out: Path
+    """Gets modes.json and modes.png."""
+    policy: PolicyName = "tiny"
+    """Name of a shipped policy, or a folder; one that imagines and was trained for forward dynamics."""
+    held_out: int = 5
+    """Last episodes of each dataset that are measured; training holds out 5."""
+    seed: int = 0
+    """Of the noise."""
+    machine: Machine = MachineOptions()
+
+
+def run(settings: Settings) -> None:
+    """Ask, then write, print and draw the errors."""
+    held_out, out, seed = settings.held_out, settings.out, settings.seed
     if held_out < 1:
         raise ConfigurationError("held-out episodes of each dataset", got=held_out, allowed="1 or more")
     if out.exists() and not out.is_dir():
         raise ConfigurationError("folder for the results", got=f"the file {out}", cure="choose another name")
-    policy = load(policy_name, device=use_device(device, threads))
+    policy = load(settings.policy, device=settings.machine.use())
     check_answers_all(policy)
-    episodes = [episode for root in data for episode in _held_out(policy, root, held_out)]
+    episodes = [episode for root in settings.data for episode in _held_out(policy, root, held_out)]
     if len(episodes) < 2:
         raise ConfigurationError("held-out episodes", got=len(episodes), allowed="2 or more, or there is no interval")
     errors = _measure(policy, episodes, seed)
     out.mkdir(parents=True, exist_ok=True)
     estimates = estimate_all(errors)
     about = {
-        "policy": policy_name,
+        "policy": settings.policy,
         "weights": policy.digest(),
         "inference": to_plain(policy.config),
         "held_out": held_out,
@@ -82,7 +91,7 @@ def modes(
         "episodes": _singly(episodes, errors),
     }
     write_whole(out / FIGURES_FILE, (json.dumps(about, indent=1) + "\n").encode())
-    _tell(errors, estimates)
+    tell(errors, estimates)
     _draw(out / PICTURE_FILE, policy, episodes, seed)
     console.print(f"All figures: [bold]{out / FIGURES_FILE}[/]; one moment to look at: [bold]{out / PICTURE_FILE}[/].")
 
@@ -128,44 +137,3 @@ def _singly(episodes: list[HeldOut], errors: list[EpisodeErrors]) -> list[dict[s
         {"data": episode.data, "episode": episode.number, **to_plain(error)}
         for episode, error in zip(episodes, errors, strict=True)
     ]
-
-
-def _tell(errors: list[EpisodeErrors], estimates: dict[str, dict[str, Estimate]]) -> None:
-    """Print the table, and what is decided by the differences."""
-    units = {name: f"actions,\n{name.removeprefix(ACTIONS_IN)}" for name in estimates if name.startswith(ACTIONS_IN)}
-    heads = {ACTIONS: "actions,\nmodel units", **units, LATENTS: "latent\ndistance", PIXELS: "PSNR,\ndB"}
-    table = Table(box=None, pad_edge=False)
-    table.add_column("asked", vertical="bottom", no_wrap=True)
-    for head in heads.values():
-        table.add_column(head, justify="right", vertical="bottom", no_wrap=True)
-    for who in (POLICY, VIDEO_ONLY, FORWARD, FORWARD_STILL, INVERSE, INVERSE_STILL, HELD):
-        cells = [_cell(estimates[measure].get(who), measure) for measure in heads]
-        table.add_row(
-            "last one held" if who == HELD else who,
-            *cells,
-            style="dim" if who in (HELD, FORWARD_STILL, INVERSE_STILL) else None,
-        )
-    console.print(table)
-    for measure, more, less in COMPARED:
-        console.print(_verdict(estimate(errors, measure, more, less), measure, more, less))
-    console.print(
-        f"Means over {len(errors)} held-out episodes, chunk by chunk from their real history, with 95 % "
-        "intervals (bootstrap over episodes). PSNR: over pictures in which something moves; more is better.",
-        style="dim",
-    )
-
-
-def _cell(figure: Estimate | None, measure: str) -> str:
-    if figure is None:
-        return ""
-    digits = 1 if measure == PIXELS else 3
-    return f"{figure.value:.{digits}f}\n{figure.low:.{digits}f} to {figure.high:.{digits}f}"
-
-
-def _verdict(difference: Estimate, measure: str, more: str, less: str) -> str:
-    name = {ACTIONS: "action error", LATENTS: "latent distance", PIXELS: "PSNR"}[measure]
-    better = (difference.value > 0) == (measure == PIXELS)
-    verdict = ("better" if better else "worse") if difference.is_decided else "not decided"
-    digits = 2 if measure == PIXELS else 4
-    figures = f"{difference.value:+.{digits}f} ({difference.low:+.{digits}f} to {difference.high:+.{digits}f})"
-    return f"{name}, {more} less {less}: {figures}: [bold]{verdict}[/]"

@@ -4,11 +4,15 @@ import asyncio
 import signal
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from foreact.commands.progress import console, use_device
+from foreact.commands.options import Machine, MachineOptions, PolicyName, named
+from foreact.commands.progress import console
 from foreact.errors import ConfigurationError
 from foreact.policy.policy import Policy
+from foreact.policy.schedules import SCHEDULES
 from foreact.serving.admission import read_token
 from foreact.serving.config import Batching, Limits, ServerConfig
 from foreact.serving.logs import ServerLog
@@ -16,35 +20,57 @@ from foreact.serving.preparation import prepare
 from foreact.serving.server import PolicyServer
 
 
-def serve(
-    policy_name: str,
-    schedule: str | None,
-    host: str,
-    port: int,
-    token_file: Path | None,
-    certificate: Path | None,
-    key: Path | None,
-    max_sessions: int,
-    idle_s: float,
-    max_batch: int,
-    log_file: Path | None,
-    device: str,
-    threads: int | None,
-) -> None:
-    """See `foreact.cli.serve`."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Serve a policy to robots over the network.
+
+    To openpi's clients as they are, and to foreact.control.client.Client. Robots that ask at a time are computed as one
+    batch. SIGTERM or Ctrl-C finishes what is being answered, then ends. Whoever reaches the port can drive the robots:
+    any host but this machine's own needs a token, and should have a certificate.
+
+    Example: foreact serve --policy tiny --port 8000
+    """
+
+    policy: PolicyName = "tiny"
+    """Name of a shipped policy, or a folder."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for all of this machine's, which needs a token."""
+    port: int = 8000
+    """Port to listen on; 0 for one that is free."""
+    token_file: Path | None = None
+    """Holds the token that clients must send, 16 characters or more."""
+    cert: Path | None = None
+    """Certificate (PEM); with key, connections are encrypted (wss://)."""
+    key: Path | None = None
+    """Its private key (PEM)."""
+    schedule: Annotated[str | None, named(SCHEDULES)] = None
+    """Numbers of denoising steps by name; the policy's own by default."""
+    max_sessions: int = 64
+    """Robots that can be served at a time; each has a cache in the device's memory."""
+    idle_s: float = 300.0
+    """Seconds without a message after which a session is ended."""
+    max_batch: int = 16
+    """Requests that are computed together, at most; 1: one by one."""
+    log_file: Path | None = None
+    """Gets the log, one JSON object a line; by default it goes to stderr."""
+    machine: Machine = MachineOptions()
+
+
+def run(settings: Settings) -> None:
+    """Load the policy, and serve it until a signal ends it."""
     config = ServerConfig(
-        host=host,
-        port=port,
-        token=None if token_file is None else read_token(token_file),
-        certificate=certificate,
-        key=key,
-        name=policy_name,
-        limits=Limits(sessions=max_sessions, idle_s=idle_s),
-        batching=Batching(most=max_batch),
+        host=settings.host,
+        port=settings.port,
+        token=None if settings.token_file is None else read_token(settings.token_file),
+        certificate=settings.cert,
+        key=settings.key,
+        name=settings.policy,
+        limits=Limits(sessions=settings.max_sessions, idle_s=settings.idle_s),
+        batching=Batching(most=settings.max_batch),
     )
-    log = _open_log(log_file)
+    log = _open_log(settings.log_file)
     try:
-        policy = prepare(policy_name, schedule=schedule, device=use_device(device, threads))
+        policy = prepare(settings.policy, schedule=settings.schedule, device=settings.machine.use())
         asyncio.run(_serve(PolicyServer(policy, config), policy, config))
     finally:
         log.close()

@@ -1,57 +1,82 @@
 """`foreact study`."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.markup import escape
-from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from foreact.commands.options import named
 from foreact.commands.progress import console, progress_bar, use_device
+from foreact.commands.study_progress import StudyProgress
 from foreact.errors import ConfigurationError
+from foreact.studies import over_ray, runner
 from foreact.studies.catalogue import STUDIES, get_study
 from foreact.studies.cells import Cell, Study
-from foreact.studies.jobs import Job, News, Outcome, estimate_s, jobs_of
+from foreact.studies.jobs import Job, Outcome, jobs_of
 from foreact.studies.judging import Findings, costs, find
 from foreact.studies.ledger import LEDGER_FILE, read_ledger
-from foreact.studies.over_ray import run_over_ray
 from foreact.studies.report import duration, write_report
-from foreact.studies.runner import run
 from foreact.studies.store import Store
 
 FAILED = 1
 
 
-def study(
-    name: str | None,
-    out: Path,
-    known: Path | None,
-    workers: int,
-    only: Sequence[str],
-    budget_hours: float | None,
-    list_cells: bool,
-    report_only: bool,
-    ray: str | None,
-    device: str,
-) -> None:
-    """See `foreact.cli.study`."""
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Answer a question by a grid of trainings and evaluations.
+
+    One table, one picture, one JSON, claims judged. Without a name, lists the studies. What was done before, by
+    whatever study, is not done again; repeat the command after an interruption, or a failure, and it goes on where it
+    stopped. Several runs may work on one folder.
+
+    Example: foreact study imagination --workers 2
+    """
+
+    name: Annotated[str | None, named(STUDIES), tyro.conf.Positional] = None
+    """Which; none lists them with their questions."""
+    workers: int = 1
+    """Processes, each of one thread."""
+    out: Path = Path("outputs/studies")
+    """Gets NAME/report.md, report.json and figure.png; under store/, all trainings and evaluations."""
+    known: Path | None = None
+    """Folder with the ledger of what was measured elsewhere, which is then not run again: docs/evidence."""
+    only: tuple[str, ...] = ()
+    """Cells to run, as LABEL=VALUE: policy=imagines. --list shows the labels."""
+    budget_hours: float | None = None
+    """Hours after which nothing more is begun."""
+    list_cells: Annotated[bool, tyro.conf.arg(name="list")] = False
+    """Run nothing; list the cells, which are done, and what the others are estimated to take."""
+    report_only: bool = False
+    """Run nothing; write the report of what there is."""
+    ray: str | None = None
+    """Run on a Ray cluster instead, whose machines all see `out`: its address, or auto (pip install "foreact[ray]")."""
+    device: str = "cpu"
+    """cpu or cuda."""
+
+
+def run(settings: Settings) -> None:
+    """Run what is missing, and write the report of what there is."""
+    name, out, known = settings.name, settings.out, settings.known
     if name is None:
         return _tell_studies()
     if known is not None and not (known / LEDGER_FILE).exists():
         raise ConfigurationError("--known", got=str(known), allowed=f"a folder with {LEDGER_FILE}, as docs/evidence")
     ledger = {} if known is None else read_ledger(known)
     chosen, store = get_study(name), Store(out.resolve() / "store", ledger)
-    cells = chosen.only(only)
-    if budget_hours is not None and not budget_hours > 0:
-        raise ConfigurationError("budget_hours", got=budget_hours, allowed="more than 0")
-    if list_cells:
+    cells = chosen.only(settings.only)
+    if settings.budget_hours is not None and not settings.budget_hours > 0:
+        raise ConfigurationError("budget_hours", got=settings.budget_hours, allowed="more than 0")
+    if settings.list_cells:
         return _tell_cells(chosen, cells, find(chosen, store), costs(cells, store))
-    jobs = [] if report_only else jobs_of((cell.work for cell in cells), store)
+    jobs = [] if settings.report_only else jobs_of((cell.work for cell in cells), store)
     outcome = None
     try:
         if jobs:
-            outcome = _run(jobs, store, workers, budget_hours, ray, str(use_device(device, None)))
+            outcome = _run(jobs, store, settings)
     finally:
         findings = find(chosen, store)
         write_report(findings, store, out / name)
@@ -60,57 +85,14 @@ def study(
     return None
 
 
-def _run(
-    jobs: list[Job], store: Store, workers: int, budget_hours: float | None, ray: str | None, device: str
-) -> Outcome:
-    budget_s = None if budget_hours is None else 3600 * budget_hours
+def _run(jobs: list[Job], store: Store, settings: Settings) -> Outcome:
+    budget_s = None if settings.budget_hours is None else 3600 * settings.budget_hours
+    device = str(use_device(settings.device, None))
     with progress_bar() as bar:
-        shown = _Shown(bar, jobs, store)
-        if ray is not None:
-            return run_over_ray(jobs, store, address=ray, device=device, budget_s=budget_s, on_news=shown.hear)
-        return run(jobs, store, workers=workers, device=device, budget_s=budget_s, on_news=shown.hear)
-
-
-class _Shown:
-    """A bar for the whole, in estimated seconds, and one for each job under way; in a file, a line a tenth of a job."""
-
-    def __init__(self, bar: Progress, jobs: list[Job], store: Store):
-        self._bar, self._bars = bar, dict[str, TaskID]()
-        self._seconds = {job.key: estimate_s([job.work], store) for job in jobs}
-        self._done = dict.fromkeys(self._seconds, 0.0)
-        self._stages: dict[str, int | str] = {}
-        self._whole = bar.add_task("all jobs, estimated seconds", total=sum(self._seconds.values()), figures="")
-
-    def hear(self, news: News) -> None:
-        """Show what became of a job."""
-        key, size = news.job.key, news.job.work.size
-        if news.state == "begun":
-            self._bars[key] = self._bar.add_task(news.job.work.title, total=size, figures="")
-        elif news.state == "working":
-            self._bar.update(self._bars[key], completed=news.done, figures=news.figures)
-            self._done[key] = self._seconds[key] * news.done / size
-        else:
-            self._bar.remove_task(self._bars.pop(key))
-            self._done[key] = self._seconds[key] if news.state == "done" else 0.0
-            if news.state == "failed" and self._bar.console.is_terminal:
-                self._bar.console.print(f"[red]failed:[/] {news.job.work.title}: {escape(news.figures)}")
-        if not self._bar.console.is_terminal:
-            self._print(news)
-        num_done = sum(done >= self._seconds[key] for key, done in self._done.items())
-        figures = f"{num_done} of {len(self._done)} jobs"
-        self._bar.update(self._whole, completed=sum(self._done.values()), figures=figures)
-
-    def _print(self, news: News) -> None:
-        """Print what is new: of work that goes on every tenth, of another process's that it is at it, once."""
-        key, size = news.job.key, news.job.work.size
-        state = f"{news.done} of {size}" if news.state == "working" else news.state
-        stage = 10 * news.done // size if news.state == "working" else news.state
-        waited = self._stages.get(key) == "elsewhere" and stage == "begun"
-        if waited or stage == self._stages.get(key):
-            return
-        self._stages[key] = stage
-        told = f"{datetime.now():%H:%M:%S} {news.job.work.title}: {state} {news.figures}"
-        self._bar.console.print(told.rstrip(), markup=False, soft_wrap=True)
+        common = {"device": device, "budget_s": budget_s, "on_news": StudyProgress(bar, jobs, store).hear}
+        if settings.ray is not None:
+            return over_ray.run_over_ray(jobs, store, address=settings.ray, **common)
+        return runner.run(jobs, store, workers=settings.workers, **common)
 
 
 def _tell_studies() -> None:

@@ -1,0 +1,44 @@
+"""`foreact encode`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from foreact.codecs.video_vae import VideoVAE
+from foreact.commands.options import Machine, MachineOptions, named
+from foreact.commands.progress import console, progress_bar
+from foreact.data.episodes import EpisodeDataset
+from foreact.data.latents import LatentCache
+from foreact.recipes import RECIPES, get_recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Encode datasets into latents once, so that training reads no pictures.
+
+    Repeat the command after an interruption: it goes on where it stopped.
+
+    Example: foreact encode --data data/lift_cube --vae runs/vae/vae
+    """
+
+    data: tuple[Path, ...]
+    """LeRobot datasets; the latents are kept inside each, under latents/."""
+    vae: Path
+    """Folder of the video VAE, diffusers layout."""
+    recipe: Annotated[str, named(RECIPES)] = "tiny"
+    """Says which cameras are seen, at what size and rate."""
+    machine: Machine = MachineOptions()
+
+
+def run(settings: Settings) -> None:
+    """Encode the episodes that are not encoded yet."""
+    embodiment = get_recipe(settings.recipe).robot()
+    codec = VideoVAE.from_pretrained(settings.vae).to(settings.machine.use())
+    with progress_bar() as bar:
+        for root in settings.data:
+            dataset = EpisodeDataset(root)
+            shown = bar.add_task(f"encoding {root}", total=dataset.num_episodes, figures="")
+            for index in LatentCache(dataset, codec, embodiment).encode_missing():
+                bar.update(shown, completed=index + 1)
+            bar.update(shown, completed=dataset.num_episodes)
+    console.print("Latents are kept beside each dataset, under [bold]latents/[/].")

@@ -1,0 +1,128 @@
+"""`foreact evaluate`."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.table import Table
+
+from foreact.commands.loading import load_policy
+from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName, named
+from foreact.commands.progress import console, progress_bar
+from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
+from foreact.evaluation.imagination import FrameErrors, frame_errors, mean_psnr_db
+from foreact.evaluation.pictures import write_video
+from foreact.evaluation.suite import FIRST_HELD_OUT_SEED, SUMMARY_FILE, EvaluationConfig
+from foreact.evaluation.suite import evaluate as run_suite
+from foreact.policy.controllers import ControlMode
+from foreact.policy.policy import Policy
+from foreact.policy.schedules import describe_steps
+from foreact.simulation.tasks import TASKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Measure a policy: how many episodes of a task succeed, and in what time.
+
+    The success rate comes with a 95 % Wilson interval, beside it progress, imagination error and the time of each
+    stage. Repeat the command after an interruption: finished episodes are kept.
+
+    Example: foreact evaluate --policy tiny --task reach_cube --episodes 50 --out outputs/reach
+    """
+
+    task: Annotated[str, named(TASKS)]
+    """What the robot is to do."""
+    out: Path
+    """Gets summary.json, episodes.jsonl and the videos."""
+    policy: PolicyName = "tiny"
+    """Name of a shipped policy, or a folder."""
+    episodes: int = 50
+    """Number of episodes."""
+    seed: int = FIRST_HELD_OUT_SEED
+    """Of the first; demonstrations use seeds far below."""
+    videos: int = 0
+    """For how many episodes to write an mp4 of what was seen beside what was imagined."""
+    controller: ControlMode = "synchronous"
+    """What the robot does while a chunk is computed.
+
+    - synchronous: it stands still.
+    - naive: it goes on, and the next chunk rests on what had been imagined.
+    - grounded: it goes on, and where that leads is imagined anew from what was seen last.
+    - prefixed: as grounded, and the chunk continues the actions executed meanwhile.
+    - open_loop: it never looks.
+    Grounded and prefixed need a policy trained for it.
+    """
+    latency_ms: float = 0.0
+    """How long a chunk is said to take to compute: the simulated world goes on meanwhile."""
+    execution_horizon: int | None = None
+    """Actions of a chunk executed before the next is predicted; all by default."""
+    denoising: Denoising = DenoisingOptions()
+    machine: Machine = MachineOptions()
+    compile: bool = False
+    """Compile the transformer's layers first, which takes minutes and pays on CUDA."""
+
+
+def run(settings: Settings) -> None:
+    """Run the episodes that are missing, and print the summary of all."""
+    config = EvaluationConfig(
+        task=settings.task,
+        num_episodes=settings.episodes,
+        seed=settings.seed,
+        controller=settings.controller,
+        latency_ms=settings.latency_ms,
+        execution_horizon=settings.execution_horizon,
+    )
+    policy = load_policy(settings.policy, settings.denoising, settings.machine, compile=settings.compile)
+    errors: list[FrameErrors] = []
+
+    def film(result: EpisodeResult, record: EpisodeRecord) -> None:
+        if result.seed < settings.seed + settings.videos:
+            caption = f"{config.task}, seed {result.seed}: {'success' if result.success else 'no success'}"
+            write_video(settings.out / f"episode-{result.seed}.mp4", policy, record, caption)
+            errors.append(frame_errors(policy, record))
+
+    summary = _run(policy, config, settings.out, film)
+    console.print(_summary_table(summary, policy))
+    tell_imagination(errors)
+    console.print(f"Everything is in [bold]{settings.out}[/].")
+
+
+def tell_imagination(errors: list[FrameErrors]) -> None:
+    """Print how near imagined pictures came to real ones; nothing if nothing moved."""
+    psnr = mean_psnr_db(errors)
+    if psnr is not None:
+        console.print(
+            f"Imagined frames against the cameras': PSNR {psnr[0]:.1f} dB; the last frame held still: {psnr[1]:.1f} dB "
+            f"({len(errors)} episodes, frames in which something moves)."
+        )
+
+
+def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record) -> dict[str, Any]:
+    successes = 0
+    with progress_bar() as bar:
+        shown = bar.add_task(config.task, total=config.num_episodes, figures="")
+        for count, result in enumerate(run_suite(policy, config, out, on_record=on_record), 1):
+            successes += result.success
+            bar.update(shown, completed=count, figures=f"{successes} of {count} succeeded")
+    return json.loads((out / SUMMARY_FILE).read_text())
+
+
+def _summary_table(summary: Mapping[str, Any], policy: Policy) -> Table:
+    table = Table(show_header=False, box=None)
+    low, high = summary["ci95_low"], summary["ci95_high"]
+    table.add_row("task", summary["task"])
+    table.add_row("schedule", describe_steps(policy.config))
+    table.add_row(
+        "success",
+        f"{summary['success_rate']:.0%} of {summary['episodes']} episodes (95 % interval {low:.0%} to {high:.0%})",
+    )
+    table.add_row("progress", f"{summary['progress']:.2f}")
+    if summary["imagination_error"] is not None:
+        table.add_row("imagination error", f"{summary['imagination_error']:.3f} (latent spread is 1)")
+    table.add_row(
+        "chunk", f"{summary['chunk_ms']:.0f} ms, {summary['realtime_ratio']:.2f} of the time it takes to execute"
+    )
+    table.add_row("stages", ", ".join(f"{name} {value:.0f} ms" for name, value in summary["stage_ms"].items()))
+    return table

@@ -1,0 +1,51 @@
+"""The bars of `foreact study`."""
+
+from datetime import datetime
+
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+
+from foreact.studies.jobs import Job, News, estimate_s
+from foreact.studies.store import Store
+
+
+class StudyProgress:
+    """A bar for the whole, in estimated seconds, and one for each job under way; in a file, a line a tenth of a job."""
+
+    def __init__(self, bar: Progress, jobs: list[Job], store: Store):
+        self._bar, self._bars = bar, dict[str, TaskID]()
+        self._seconds = {job.key: estimate_s([job.work], store) for job in jobs}
+        self._done = dict.fromkeys(self._seconds, 0.0)
+        self._stages: dict[str, int | str] = {}
+        self._whole = bar.add_task("all jobs, estimated seconds", total=sum(self._seconds.values()), figures="")
+
+    def hear(self, news: News) -> None:
+        """Show what became of a job."""
+        key, size = news.job.key, news.job.work.size
+        if news.state == "begun":
+            self._bars[key] = self._bar.add_task(news.job.work.title, total=size, figures="")
+        elif news.state == "working":
+            self._bar.update(self._bars[key], completed=news.done, figures=news.figures)
+            self._done[key] = self._seconds[key] * news.done / size
+        else:
+            self._bar.remove_task(self._bars.pop(key))
+            self._done[key] = self._seconds[key] if news.state == "done" else 0.0
+            if news.state == "failed" and self._bar.console.is_terminal:
+                self._bar.console.print(f"[red]failed:[/] {news.job.work.title}: {escape(news.figures)}")
+        if not self._bar.console.is_terminal:
+            self._print(news)
+        num_done = sum(done >= self._seconds[key] for key, done in self._done.items())
+        figures = f"{num_done} of {len(self._done)} jobs"
+        self._bar.update(self._whole, completed=sum(self._done.values()), figures=figures)
+
+    def _print(self, news: News) -> None:
+        """Print what is new: of work that goes on every tenth, of another process's that it is at it, once."""
+        key, size = news.job.key, news.job.work.size
+        state = f"{news.done} of {size}" if news.state == "working" else news.state
+        stage = 10 * news.done // size if news.state == "working" else news.state
+        waited = self._stages.get(key) == "elsewhere" and stage == "begun"
+        if waited or stage == self._stages.get(key):
+            return
+        self._stages[key] = stage
+        told = f"{datetime.now():%H:%M:%S} {news.job.work.title}: {state} {news.figures}"
+        self._bar.console.print(told.rstrip(), markup=False, soft_wrap=True)

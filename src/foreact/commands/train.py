@@ -1,0 +1,75 @@
+"""`foreact train`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from foreact.codecs.video_vae import VideoVAE
+from foreact.commands.options import Machine, MachineOptions, named
+from foreact.commands.parsing import value_of
+from foreact.commands.progress import console, progress_bar
+from foreact.data.episodes import EpisodeDataset
+from foreact.errors import ConfigurationError
+from foreact.recipes import RECIPES, get_recipe
+from foreact.training.run import POLICY_FOLDER, Recipe, train
+
+DEFAULT = "tiny"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Train a policy on encoded datasets.
+
+    Repeat the command after an interruption: it goes on exactly where it stopped. Every setting of the recipe can be
+    changed, for example --optimization.num-steps 500.
+
+    Example: foreact train --recipe tiny --data data/lift_cube --vae runs/vae/vae --out runs/tiny
+    """
+
+    data: tuple[Path, ...]
+    """LeRobot datasets, encoded by `foreact encode`."""
+    vae: Path
+    """The video VAE they were encoded with."""
+    out: Path
+    """Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state."""
+    recipe: Annotated[str, named(RECIPES)] = DEFAULT
+    """Named settings; those below change single ones."""
+    initial: Path | None = None
+    """Weights to begin with: a policy to go on from, or what `foreact init` made, which full-size recipes need."""
+    machine: Machine = MachineOptions()
+    training: Annotated[Recipe, tyro.conf.arg(name="")]
+    """The recipe, setting by setting."""
+
+
+def defaults(words: Sequence[str], from_file: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the recipe's settings, which are the defaults of all flags that change single ones.
+
+    Raises:
+        UnknownNameError: There is no such recipe.
+        ConfigurationError: Flag and settings file name different recipes, so that it is open whose settings count.
+    """
+    flag, kept = value_of("--recipe", words), from_file.get("recipe")
+    if "training" in from_file and flag not in (None, kept):
+        cure = "leave out --recipe, or take the entry `training` out of the file"
+        raise ConfigurationError("--recipe", got=flag, allowed=f"the file's own, {kept}", cure=cure)
+    return {"training": get_recipe(flag or kept or DEFAULT)}
+
+
+def run(settings: Settings) -> None:
+    """Train, showing the loss of every step."""
+    device, recipe = settings.machine.use(), settings.training
+    datasets = [EpisodeDataset(root) for root in settings.data]
+    vae = VideoVAE.from_pretrained(settings.vae)
+    steps = train(recipe, datasets, vae, settings.out, initial=settings.initial, device=device)
+    with progress_bar() as bar:
+        shown = bar.add_task("training", total=recipe.optimization.num_steps, figures="")
+        for now in steps:
+            losses = f"video {now.dynamics:.3f}, actions {now.inverse:.3f}"
+            if recipe.corruption.forward_dynamics_probability:
+                losses += f", forward dynamics {now.forward_dynamics:.3f}"
+            bar.update(shown, completed=now.step, figures=f"loss {now.loss:.3f} ({losses})  {now.judged}")
+    policy = settings.out / POLICY_FOLDER
+    console.print(f"The policy is in [bold]{policy}[/]: foreact.load({str(policy)!r}).")

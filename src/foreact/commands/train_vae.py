@@ -1,0 +1,52 @@
+"""`foreact train-vae`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from foreact.codecs.video_vae import VideoVAE
+from foreact.commands.options import Machine, MachineOptions, named
+from foreact.commands.progress import console, progress_bar
+from foreact.data.clips import DatasetClips
+from foreact.data.episodes import EpisodeDataset
+from foreact.recipes import RECIPES, get_recipe
+from foreact.training.video_vae import train_video_vae
+from foreact.training.video_vae_config import VideoVAETrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Train the small video VAE on the pictures of some datasets.
+
+    Repeat the command after an interruption: it goes on where it stopped.
+
+    Example: foreact train-vae --data data/reach_cube data/lift_cube --out runs/vae
+    """
+
+    data: tuple[Path, ...]
+    """LeRobot datasets."""
+    out: Path
+    """Gets vae/ (diffusers layout), summary.json with the held-out PSNR, and the state to resume from."""
+    recipe: Annotated[str, named(RECIPES)] = "tiny"
+    """Says which cameras are seen, at what size and rate."""
+    initial: Path | None = None
+    """Folder of a video VAE of the same shape to start from."""
+    training: Annotated[VideoVAETrainingConfig, tyro.conf.arg(name="")] = VideoVAETrainingConfig()
+    """The network and its training, setting by setting."""
+    machine: Machine = MachineOptions()
+
+
+def run(settings: Settings) -> None:
+    """Read the pictures, then train."""
+    device, robot = settings.machine.use(), get_recipe(settings.recipe).robot()
+    clips = DatasetClips([EpisodeDataset(root) for root in settings.data], robot)
+    with progress_bar() as bar:
+        shown = bar.add_task("reading pictures", total=clips.num_episodes, figures="")
+        for index in clips.load():
+            bar.update(shown, completed=index + 1)
+    initial = None if settings.initial is None else VideoVAE.from_pretrained(settings.initial)
+    train_video_vae(settings.training, clips, settings.out, device=device, initial=initial)
+    summary = settings.out / "summary.json"
+    console.print(f"The video VAE is in [bold]{settings.out / 'vae'}[/]; its held-out PSNR in {summary}.")
