@@ -1,5 +1,6 @@
 """Reading LeRobot datasets, versions 2.0 to 3.1, episode by episode."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from foreact.data.film import Film, open_film
 from foreact.data.lerobot_files import CURE
 from foreact.data.lerobot_layout import Clip, EpisodeRecord, Layout, is_depth, read_layout
 from foreact.data.lerobot_stats import Summary
-from foreact.data.pictures import read_cell
+from foreact.data.pictures import cell_bytes, read_cell
 from foreact.data.renaming import Renaming, rename_hint
 from foreact.data.row_checks import check_finite, check_rate, check_row_rate
 from foreact.data.row_store import TableFile, open_table
@@ -40,7 +41,9 @@ class EpisodeDataset:
         # Absolute, since libraries take a relative path with a colon in it for an address.
         self.root = Path(root).expanduser().absolute()
         self._layout: Layout = read_layout(self.root)
-        self._renaming = Renaming(f"dataset {self.root}", self._layout.info["features"], renames or {})
+        self.renames = dict(renames or {})
+        """The dataset's own names that are not used, and what is used instead."""
+        self._renaming = Renaming(f"dataset {self.root}", self._layout.info["features"], self.renames)
         paths = self._layout.paths()
         missing = sorted(path for path in paths if not path.is_file())
         if missing:
@@ -207,6 +210,11 @@ class Episode:
         return self._record.number
 
     @property
+    def root(self) -> Path:
+        """The dataset's folder."""
+        return self._dataset.root
+
+    @property
     def record(self) -> EpisodeRecord:
         """Where it lies on disk."""
         return self._record
@@ -319,6 +327,25 @@ class Episode:
                 cure="check the dataset's fps and timestamps: foreact doctor DATA shows them",
             )
         return numbers
+
+    def film_path(self, camera_key: str) -> Path | None:
+        """Return the file of a camera's film; None if its pictures are in the parquet rows."""
+        return None if self._dataset.features[camera_key]["dtype"] == "image" else self._clip(camera_key).path
+
+    def picture_digest(self, camera_key: str) -> bytes:
+        """Return a hash of the compressed pictures of a camera, and of which one belongs to which row.
+
+        Raises:
+            DatasetError: They are missing or damaged, or do not fit the rows.
+        """
+        if self.film_path(camera_key) is None:
+            cells = self._file.read(self._rows, [self._renaming.original(camera_key)]).column(0).to_pylist()
+            content = [cell_bytes(cell, self.root) or b"" for cell in cells]
+            return hashlib.blake2b(b"".join(hashlib.blake2b(c).digest() for c in content), digest_size=16).digest()
+        numbers = self.frame_numbers(camera_key)
+        digest = hashlib.blake2b((numbers - numbers[0]).tobytes(), digest_size=16)
+        digest.update(self.film(camera_key).digest(int(numbers[0]), int(numbers[-1])))
+        return digest.digest()
 
     def clamp(self, rows: Sequence[int] | np.ndarray) -> tuple[Int[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
         """Return the rows, those outside the episode replaced by its nearest one, and which those are.

@@ -24,20 +24,26 @@ def read_cell(cell: Any, root: Path, where: str) -> UInt8[np.ndarray, "height wi
     Raises:
         DatasetError: There is no picture, or it is damaged.
     """
-    path = None
-    if isinstance(cell, Mapping):
-        path, cell = cell.get("path"), cell.get("bytes")
-    if cell is None and path is not None:
-        file = root / path
-        if not file.is_file():
-            raise DatasetError(where, got=f"neither the picture nor a file {path}", cure="download the images as well")
-        cell = file.read_bytes()
-    if not isinstance(cell, (bytes, bytearray)):
+    content = cell_bytes(cell, root)
+    if content is None and isinstance(cell, Mapping) and cell.get("path"):
+        got = f"neither the picture nor a file {cell['path']}"
+        raise DatasetError(where, got=got, cure="download the images as well")
+    if content is None:
         raise DatasetError(where, got=type(cell).__name__, allowed="the bytes of a PNG or JPEG picture")
     try:
-        with Image.open(io.BytesIO(cell)) as image:
+        with Image.open(io.BytesIO(content)) as image:
             return rgb_from_image(image)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DatasetError(
             f"{where} is damaged", got=str(error), cure="download or record the dataset again"
         ) from error
+
+
+def cell_bytes(cell: Any, root: Path) -> bytes | None:
+    """Return the PNG or JPEG file in a parquet cell, or the one it refers to; None if there is none."""
+    path = None
+    if isinstance(cell, Mapping):
+        path, cell = cell.get("path"), cell.get("bytes")
+    if isinstance(cell, (bytes, bytearray)):
+        return bytes(cell)
+    return (root / path).read_bytes() if cell is None and path and (root / path).is_file() else None

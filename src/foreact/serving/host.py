@@ -102,10 +102,11 @@ class Host:
 
     async def answer(self, connection: Connection, data: bytes | str) -> bytes | str:
         """Return what a message is answered with; a text only for openpi's clients, when they are refused."""
-        arrival_s, typed = monotonic(), True
+        # Until a client has said what it speaks, a refusal is a text: every client takes that for an error.
+        arrival_s, typed = monotonic(), connection.typed
         try:
             plain = _unpack(data)
-            typed = not isinstance(plain, dict) or "type" in plain
+            typed = connection.typed = not isinstance(plain, dict) or "type" in plain
             if self.draining:
                 raise RefusalError("shutting_down", "policy server", got="is shutting down", cure="connect again later")
             if typed:

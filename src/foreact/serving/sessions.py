@@ -69,6 +69,8 @@ class Connection:
     """Sessions that are its own."""
     clocks: Clocks = field(default_factory=Clocks)
     """When its messages were sent."""
+    typed: bool = False
+    """Whether its last message that could be read was one of our protocol, rather than openpi's."""
     answering: bool = False
     """Whether an answer is being computed or sent."""
     pace: Pace = field(default_factory=Pace)

@@ -10,6 +10,7 @@ from foreact.codecs.text import TextEncoder
 from foreact.data.batch import SequenceSampler, TrainingSequence, collate
 from foreact.errors import ConfigurationError
 from foreact.training.corruption import CorruptedStream, CorruptionConfig, corrupt
+from foreact.training.guard import check_losses
 from foreact.training.loss import Losses, velocity_losses
 from foreact.transformer.masks import ChunkLayout
 from foreact.transformer.model import TextContext, WorldActionModel
@@ -109,7 +110,9 @@ class Learner:
         for forward_dynamics, indices in self._micro_batches(sequences, step):
             chosen = [sequences[index] for index in indices]
             losses = self.losses(chosen, indices, step, forward_dynamics=forward_dynamics)
-            loss = (losses.dynamics + config.inverse_weight * losses.inverse).sum() / config.global_batch
+            each = losses.dynamics + config.inverse_weight * losses.inverse
+            check_losses(each, chosen, step)
+            loss = each.sum() / config.global_batch
             loss.backward()
             total[int(forward_dynamics)] += losses.dynamics.detach().sum().cpu()
             total[2] += losses.inverse.detach().sum().cpu()
