@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import tyro
 
 from foreact.codecs.video_vae import VideoVAE
+from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
 from foreact.commands.progress import console, progress_bar
-from foreact.data.episodes import EpisodeDataset
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
 from foreact.training.run import POLICY_FOLDER, Recipe, train
@@ -39,6 +39,7 @@ class Settings:
     """Named settings; those below change single ones."""
     initial: Path | None = None
     """Weights to begin with: a policy to go on from, or what `foreact init` made, which full-size recipes need."""
+    reading: Data = DataOptions()
     machine: Machine = MachineOptions()
     training: Annotated[Recipe, tyro.conf.arg(name="")]
     """The recipe, setting by setting."""
@@ -61,12 +62,16 @@ def defaults(words: Sequence[str], from_file: Mapping[str, Any]) -> dict[str, An
 def run(settings: Settings) -> None:
     """Train, showing the loss of every step."""
     device, recipe = settings.machine.use(), settings.training
-    datasets = [EpisodeDataset(root) for root in settings.data]
+    datasets = settings.reading.open(settings.data, recipe.robot())
     vae = VideoVAE.from_pretrained(settings.vae)
-    steps = train(recipe, datasets, vae, settings.out, initial=settings.initial, device=device)
+    steps = train(
+        recipe, datasets, vae, settings.out, initial=settings.initial, latents=settings.reading.latents, device=device
+    )
     with progress_bar() as bar:
         shown = bar.add_task("training", total=recipe.optimization.num_steps, figures="")
         for now in steps:
+            for note in now.notes:
+                console.print(note, markup=False)
             losses = f"video {now.dynamics:.3f}, actions {now.inverse:.3f}"
             if recipe.corruption.forward_dynamics_probability:
                 losses += f", forward dynamics {now.forward_dynamics:.3f}"

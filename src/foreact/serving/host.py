@@ -115,8 +115,11 @@ class Host:
     async def answer(self, connection: Connection, data: bytes | str) -> bytes | str:
         """Return what a message is answered with; a text only for openpi's clients, when they are refused."""
         arrival_s, received = monotonic(), None
+        # Until a client has said what it speaks, a refusal is a text: every client takes that for an error.
+        typed = connection.typed
         try:
             received = await self._receive(data)
+            typed = connection.typed = received.typed
             if self.draining:
                 raise RefusalError("shutting_down", "policy server", got="is shutting down", cure="connect again later")
             if isinstance(received.message, RefusalError):
@@ -134,7 +137,7 @@ class Host:
             self.metrics.sessions.set(len(self.sessions))
         self.count_refusal(connection, refused)
         told = Error(code=refused.code, message=str(refused)[:_MOST_TOLD])
-        return encode(told) if received is None or received.typed else write_refusal(told)
+        return encode(told) if typed else write_refusal(told)
 
     async def _receive(self, data: bytes | str) -> Received:
         """Understand a message; a large one is read by a thread of its own, so that the others are not kept waiting."""

@@ -9,6 +9,7 @@ from foreact.control.protocol import Begin, Observe, RefusalError, Step
 from foreact.policy.controllers import PolicyController
 from foreact.policy.policy import Policy
 from foreact.serving.config import Limits
+from foreact.serving.logs import logger
 from foreact.types import Observation
 
 MOST_STATE_ENTRIES = 1024
@@ -23,6 +24,7 @@ class Intake:
         """Know what fits the policy."""
         self._embodiment, self._timing, self._limits = policy.embodiment, policy.embodiment.timing, limits
         self._per_chunk = policy.actions_per_chunk
+        self._codec, self._told = policy.codec, set[str]()
 
     def observation(self, message: Begin) -> Observation:
         """Return the first observation.
@@ -98,7 +100,16 @@ class Intake:
         if len(state) != expected:
             names = ", ".join(embodiment.state_names or embodiment.dof_names)
             self._refuse("entries of the state", len(state), f"{expected}: {names}")
+        self._look_at(state)
         return state
+
+    def _look_at(self, state: np.ndarray) -> None:
+        """Log what is odd about a state, each joint once: units or order may be wrong."""
+        for odd in self._codec.odd_entries(state):
+            name = odd.partition(" ")[0]
+            if name not in self._told:
+                self._told.add(name)
+                logger.warning("odd state", extra={"why": f"{odd}: check the units and the order of the state"})
 
     def _passed(self, executed: np.ndarray, images: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict]:
         executed, per_frame = self._actions("executed", executed), self._timing.actions_per_latent_frame

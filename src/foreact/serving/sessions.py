@@ -80,6 +80,8 @@ class Connection:
     """Whether a robot is, or was, driven over it."""
     clocks: Clocks = field(default_factory=Clocks)
     """When its messages were sent."""
+    typed: bool = False
+    """Whether its last message that could be read was one of our protocol, rather than openpi's."""
     answering: bool = False
     """Whether an answer is being computed or sent."""
     pace: Pace = field(default_factory=Pace)
