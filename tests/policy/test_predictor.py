@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from foreact.codecs.text import HashedWordEncoder
-from foreact.data.batch import TrainingSequence
+from foreact.data.batch import TrainingSequence, collate
 from foreact.errors import ConfigurationError
-from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
+from foreact.policy.predictor import Ahead, InferenceConfig, Predictor, Rollout
 from foreact.recipes import get_recipe
-from foreact.training.corruption import CorruptedBatch, CorruptedStream
+from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig, corrupt
 from foreact.training.loss import network_inputs
 from foreact.transformer.attention import CachedAttention, ChunkedAttention, JointAttention, MaskedAttention
 from foreact.transformer.masks import ChunkLayout
@@ -133,6 +133,10 @@ CASES = {
     "padding of the instruction is read": dict(chunk=2, window=5, sizes={"text_length": 40}),
     "a token a latent position": dict(chunk=2, window=5, sizes={"patch_size": 1}),
     "a token a frame": dict(chunk=2, window=5, sizes={"patch_size": 4}),
+    "preconditioned outputs": dict(chunk=2, window=5, sizes={"video_data_std": 1.0, "action_data_std": 0.4}),
+    "learned positions": dict(chunk=2, window=5, sizes={"learned_positions": True}),
+    "two actions a token": dict(chunk=2, window=5, sizes={"actions_per_token": 2}),
+    "relative actions": dict(chunk=2, window=5, sizes={"relative_actions": True}),
 }
 
 
@@ -143,6 +147,46 @@ def test_rollout_equals_one_teacher_forced_forward(tiny, case: dict) -> None:
     chunk_size, sizes = case.pop("chunk"), case.pop("sizes", {})
     predictor = predictor_of(tiny.model(**sizes), latent_frames_per_chunk=chunk_size, **case)
     check_rollout(predictor, tiny.sequence(1 + chunk_size * (7 if chunk_size < 3 else 4)))
+
+
+@torch.no_grad()
+def test_relative_actions_enter_in_inference_as_they_do_in_training(tiny) -> None:
+    """Given actions pass with the same values in forward dynamics of both, and decoded ones come back as targets."""
+    predictor = predictor_of(tiny.model(relative_actions=True), latent_frames_per_chunk=2, forward_dynamics=True)
+    sequence = tiny.sequence(7)
+    layout = ChunkLayout(num_frames=7, frames_per_chunk=2, window=64, imagines=True, forward_dynamics=True)
+    taught = corrupt(
+        collate([sequence]),
+        layout,
+        CorruptionConfig(),
+        [torch.Generator().manual_seed(0)],
+        max_frames=8,
+        channel_mask=predictor.channel_mask,
+        relative_actions=True,
+    )
+    rollout = started(predictor, sequence)
+    for start, stop in layout.chunks[1:]:
+        listener = Listener(predictor.model)
+        predictor.foresee(rollout, sequence.executed[start:stop])
+        (given,) = [p.values for p in listener.close() if p.kind == "action"]
+        torch.testing.assert_close(given[0], taught.action.noisy[0, start - 1 : stop - 1])
+        assert not torch.equal(given[0], sequence.executed[start:stop])
+        prefix = sequence.executed[start, :2]
+        ahead = Ahead(actions=sequence.executed[start:start], prefix=prefix)
+        torch.testing.assert_close(predictor.predict(rollout, ahead).actions[0, :2], prefix)
+        append(predictor, rollout, sequence, slice(start, stop))
+
+
+@torch.no_grad()
+def test_relative_actions_are_counted_from_the_last_one_under_way(tiny) -> None:
+    """After actions under way a chunk is what it is once they have been executed and seen as they were believed."""
+    predictor = predictor_of(tiny.model(relative_actions=True), latent_frames_per_chunk=2, asynchronous=True)
+    sequence = tiny.sequence(5)
+    waited, asked = (started(predictor, sequence) for _ in range(2))
+    append(predictor, waited, sequence, slice(1, 3))
+    ahead = Ahead(actions=sequence.executed[1:3], latents=sequence.latents[:, 1:3])
+    expected, got = predictor.predict(waited), predictor.predict(asked, ahead)
+    torch.testing.assert_close(got.actions, expected.actions, atol=1e-5, rtol=1e-5)
 
 
 def full_width_sequence(sizes: TransformerConfig, num_frames: int) -> TrainingSequence:

@@ -62,6 +62,26 @@ def test_only_matrices_decay() -> None:
     assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
 
 
+def test_muon_moves_the_matrices_of_layers_alone_and_by_its_share_of_the_schedule(tiny) -> None:
+    model = tiny.model()
+    config = OptimizationConfig(learning_rate=1e-3, layer_matrices="muon", muon_learning_rate=0.05)
+    optimizer = make_optimizer(model, config)
+    (group,) = [group for group in optimizer.param_groups if group["lr_scale"] != 1]
+    assert group["lr_scale"] == pytest.approx(50)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    moved = {names[id(parameter)] for parameter in group["params"]}
+    assert "video.blocks.0.ffn_in.weight" in moved and "action.blocks.0.joint.to_q.weight" in moved
+    assert not any(name.startswith(("video.embed", "video.head", "action.time")) for name in moved)
+    assert all(model.get_parameter(name).ndim == 2 for name in moved)
+    total = sum(len(group["params"]) for group in optimizer.param_groups)
+    assert total == len(list(model.parameters()))
+
+
+def test_an_unknown_optimiser_of_the_layers_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="adamw, muon"):
+        OptimizationConfig(layer_matrices="sgd")
+
+
 def test_a_run_may_be_shorter_than_its_warm_up() -> None:
     config = OptimizationConfig(num_steps=2, warmup_steps=4, learning_rate=1.0)
     assert [config.learning_rate_at(step) for step in range(2)] == [0.25, 0.5]

@@ -7,22 +7,25 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from foreact.errors import CheckpointError
+from foreact.training.optimization import OptimizationConfig, make_optimizer
 from foreact.training.state import TrainingState
 
 CONFIGURATION = {"recipe": {"seed": 0, "rate": 1e-3, "window": [4, 8]}, "episodes": [3]}
 
 
-def new_state(seed: int = 0) -> TrainingState:
+def new_state(seed: int = 0, layer_matrices: str = "adamw") -> TrainingState:
     torch.manual_seed(seed)
-    model = nn.ModuleDict({"used": nn.Linear(3, 2), "unused": nn.Linear(2, 2)})
-    return TrainingState(model, torch.optim.AdamW(model.parameters(), lr=0.1))
+    blocks = nn.ModuleList([nn.Linear(2, 2)])
+    model = nn.ModuleDict({"used": nn.Linear(3, 2), "unused": nn.Linear(2, 2), "blocks": blocks})
+    config = OptimizationConfig(learning_rate=0.1, layer_matrices=layer_matrices)
+    return TrainingState(model, make_optimizer(model, config))
 
 
 def advance(state: TrainingState, num_steps: int) -> None:
     for _ in range(num_steps):
         state.optimizer.zero_grad(set_to_none=True)
         inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(state.step))
-        state.model["used"](inputs).square().mean().backward()
+        state.model["blocks"][0](state.model["used"](inputs)).square().mean().backward()
         state.optimizer.step()
         for name, value in state.model.named_parameters():
             state.ema[name].lerp_(value.detach(), 0.1)
@@ -34,8 +37,9 @@ def everything(state: TrainingState) -> dict[str, torch.Tensor]:
     return tensors | {f"ema.{n}": value for n, value in state.ema.items()}
 
 
-def test_going_on_equals_never_having_stopped(tmp_path: Path, one_thread) -> None:
-    straight, first, second = new_state(), new_state(), new_state(seed=9)
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_going_on_equals_never_having_stopped(tmp_path: Path, one_thread, kind: str) -> None:
+    straight, first, second = new_state(0, kind), new_state(0, kind), new_state(9, kind)
     advance(straight, 6)
     advance(first, 4)
     first.save(tmp_path / "s", CONFIGURATION)
@@ -50,6 +54,7 @@ def test_going_on_equals_never_having_stopped(tmp_path: Path, one_thread) -> Non
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert "exp_avg.used.weight" in one and "exp_avg.unused.weight" not in one
+    assert ("momentum_buffer.blocks.0.weight" in one) == (kind == "muon")
 
 
 def test_the_average_begins_as_the_weights_and_goes_its_own_way() -> None:
@@ -98,7 +103,7 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
     state = new_state()
     state.save(tmp_path / "s", CONFIGURATION)
     model = nn.ModuleDict({"used": nn.Linear(3, 2), "more": nn.Linear(2, 2)})
-    other = TrainingState(model, torch.optim.AdamW(model.parameters()))
+    other = TrainingState(model, make_optimizer(model, OptimizationConfig()))
     with pytest.raises(CheckpointError):
         other.load(tmp_path / "s", CONFIGURATION)
 

@@ -147,7 +147,7 @@ def describe(subject: Subject) -> Description:
 
 def _tokens(subject: Subject) -> TokenCounts:
     config, inference, timing = subject.transformer, subject.inference, subject.embodiment.timing
-    per_frame = config.video_tokens + config.actions_per_latent_frame
+    per_frame = config.video_tokens + config.action_tokens
     return TokenCounts(
         video_per_latent_frame=config.video_tokens,
         action_per_latent_frame=config.actions_per_latent_frame,
@@ -166,7 +166,7 @@ def _training(subject: Subject, parameters: NetworkParameters) -> TrainingDescri
         return None
     layout = longest_layout(batch, batch.max_chunk)
     tokens = len(layout.video_frames) * config.video_tokens
-    tokens += len(layout.action_frames) * config.actions_per_latent_frame
+    tokens += len(layout.action_frames) * config.action_tokens
     return TrainingDescription(
         precision=precision,
         global_batch=batch.global_batch,

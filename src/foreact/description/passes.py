@@ -39,7 +39,7 @@ def pass_cost(
     """
     sizes = stream_sizes(config, kind)
     own = frames * sizes.tokens
-    seen = past.history_frames * (config.video_tokens + config.actions_per_latent_frame) + scratch_tokens + own
+    seen = past.history_frames * (config.video_tokens + config.action_tokens) + scratch_tokens + own
     keys = seen * sizes.joint_width + past.text_tokens * sizes.width
     products = own * (sizes.ends + sizes.num_layers * sizes.layer_products) + sizes.clock
     attention = 2 * sizes.num_layers * own * keys  # scores, then the weighted sum of values

@@ -64,7 +64,7 @@ def stream_sizes(config: TransformerConfig, kind: Kind) -> StreamSizes:
     is_video = kind == "video"
     return StreamSizes(
         features=config.patch_features if is_video else config.action_channels,
-        tokens=config.video_tokens if is_video else config.actions_per_latent_frame,
+        tokens=config.video_tokens if is_video else config.action_tokens,
         width=config.video_width if is_video else config.action_width,
         ffn_dim=config.video_ffn_dim if is_video else config.action_ffn_dim,
         joint_width=config.video_width,

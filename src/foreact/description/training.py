@@ -125,7 +125,7 @@ def forward_flops(config: TransformerConfig, layout: ChunkLayout, *, text_tokens
 
 def _attentions(config: TransformerConfig, layout: ChunkLayout) -> list[tuple[Kind, int, int]]:
     """Return (stream, queries, keys) of every attention that `ChunkedAttention` runs in a layer."""
-    video, action = config.video_tokens, config.actions_per_latent_frame
+    video, action = config.video_tokens, config.action_tokens
     runs: list[tuple[Kind, int, int]] = []
     for start, stop in layout.chunks:
         frames = stop - start

@@ -160,7 +160,7 @@ class InferenceConfig:
 
 def cache_numbers(sizes: TransformerConfig, config: InferenceConfig) -> int:
     """Return how many numbers one cache holds: a key and a value of the joint width per layer, row and token."""
-    tokens = config.cache_frames * (sizes.video_tokens + sizes.actions_per_latent_frame)
+    tokens = config.cache_frames * (sizes.video_tokens + sizes.action_tokens)
     return 2 * sizes.num_layers * config.rows * tokens * sizes.video_width
 
 
@@ -212,6 +212,8 @@ class Rollout:
     generator: torch.Generator
     head: KnownFrames | None = None
     """The first observed latent frame while it waits to stand at the head of the first chunk; then None."""
+    last_action: Float[Tensor, " action_channels"] | None = None
+    """The action executed last, in model units; None before anything was observed."""
     trace: Trace = field(default_factory=Trace)
 
     @property
@@ -301,7 +303,7 @@ class Predictor:
             head_dim=sizes.head_dim,
             window=config.window,
             video_tokens=sizes.video_tokens,
-            action_tokens=sizes.actions_per_latent_frame,
+            action_tokens=sizes.action_tokens,
             scratch_frames=self.config.scratch_frames,
             device=self.device,
             dtype=self._dtype,
@@ -355,8 +357,16 @@ class Predictor:
         video, action = (torch.cat([getattr(frames, kind) for frames in seen]) for kind in ("video", "action"))
         with span_all((rollout.trace for rollout in rollouts), "append"):
             self._run_both(together, video, action)
-        for rollout in rollouts:
+        for rollout, last in zip(rollouts, action[:, -1, -1], strict=True):
             rollout.cache.append_observed(num_frames)
+            rollout.last_action = last
+
+    def _origins(self, last_actions: Sequence[Tensor | None]) -> Float[Tensor, "rollouts 1 1 action_channels"]:
+        """Return what a chunk's actions are counted from: the last action before it, or zero (`relative_actions`)."""
+        sizes = self.model.config
+        zero = torch.zeros(sizes.action_channels, device=self.device)
+        known = [zero if last is None or not sizes.relative_actions else last.to(self.device) for last in last_actions]
+        return torch.stack(known)[:, None, None]
 
     def _run_both(self, together: Together, video: Tensor, action: Tensor, video_time: float = 1.0) -> None:
         """Leave keys and values of known frames where the caches keep what passed last."""
@@ -384,7 +394,16 @@ class Predictor:
         """
         traces = [rollout.trace for rollout in rollouts]
         ahead = ahead or [None] * len(rollouts)
-        prefixes = [None if a is None else a.prefix for a in ahead]
+        origins = self._origins(
+            [
+                r.last_action if a is None or not a.num_frames else a.actions[-1, -1]
+                for r, a in zip(rollouts, ahead, strict=True)
+            ]
+        )
+        prefixes = [
+            None if a is None or a.prefix is None else a.prefix.to(self.device, torch.float32) - origin[0]
+            for a, origin in zip(ahead, origins, strict=True)
+        ]
         latents: Tensor | None = None
         with _forgetting(rollouts):
             with span_all(traces, "look_ahead") if any(ahead) else nullcontext():
@@ -394,7 +413,7 @@ class Predictor:
                 with span_all(traces, "imagine"):
                     latents = self._imagine(together)
             with span_all(traces, "decode_actions"):
-                actions = self._decode_actions(together)
+                actions = origins + self._decode_actions(together)
         # Nothing is fetched before all is on its way: a GPU works while Python runs ahead.
         actions, latents = actions.cpu(), None if latents is None else latents.cpu()
         predictions = []
@@ -438,7 +457,7 @@ class Predictor:
         with _forgetting([rollout]):
             together.run("video", video, 1.0, rows=self.config.rows)
             rollout.cache.append_imagined(video.shape[1] * video.shape[2])
-            actions = self._decode_actions(together)[0]
+            actions = (self._origins([rollout.last_action]) + self._decode_actions(together))[0]
         return actions.cpu()[rollout.num_frames_at_head :]
 
     def _tokens(self, latents: Float[Tensor, "batch channels frames height width"]) -> Tensor:
@@ -476,10 +495,11 @@ class Predictor:
 
     def _foresee(self, together: Together, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Return what `_denoise_video` does, for the frames that given actions lead to (forward dynamics)."""
+        origins = self._origins([rollout.last_action for rollout in together.rollouts])
         with _forgetting(together.rollouts):
-            together.run("action", actions, 1.0, rows=self.config.rows)
+            together.run("action", actions - origins, 1.0, rows=self.config.rows)
             for rollout in together.rollouts:
-                rollout.cache.append_imagined(actions.shape[1] * actions.shape[2])
+                rollout.cache.append_imagined(actions.shape[1] * self.model.config.action_tokens)
             return self._denoise_video(together)
 
     def _imagine(self, together: Together) -> Float[Tensor, "rollouts channels frames height width"]:

@@ -40,7 +40,8 @@ class Together:
             rollouts: One or more, of one predictor.
             model: Its network.
             num_frames: Latent frames that pass, the same for all.
-            prefixes: For each rollout the chunk's first actions [actions, action_channels], if they are known.
+            prefixes: For each rollout the chunk's first actions [actions, action_channels], if they are known. Of a
+                token that several actions share all must be known: the rest is left to be decoded.
         """
         self.rollouts, self._model, self.num_frames = list(rollouts), model, num_frames
         self._texts: dict[int, TextContext] = {}
@@ -50,8 +51,10 @@ class Together:
             kind: [None if r.head is None else getattr(r.head, kind)[0].flatten(0, 1) for r in self.rollouts]
             for kind in KINDS
         }
+        per_token = model.config.actions_per_token
         for row, prefix in enumerate(prefixes):
-            if prefix is not None and len(prefix):
+            if prefix is not None and len(prefix) >= per_token:
+                prefix = prefix[: len(prefix) // per_token * per_token]
                 self._known["action"][row] = prefix.to(self._device, torch.float32)
 
     @property

@@ -57,7 +57,7 @@ class TrainingRun:
                 (sizes.action_width, sizes.action_ffn_dim),
             )
         )
-        tokens = video * sizes.video_tokens * (2 if batch.imagines else 1) + action * sizes.actions_per_latent_frame * 2
+        tokens = video * sizes.video_tokens * (2 if batch.imagines else 1) + action * sizes.action_tokens * 2
         lengths = [min(batch.max_frames, _frames(dataset, self.recipe)) for dataset in self.data]
         length = mean(lengths) if batch.micro_batch < batch.global_batch else max(lengths)
         frames = self.size * batch.global_batch * length

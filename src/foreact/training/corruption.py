@@ -84,6 +84,8 @@ def corrupt(
     *,
     max_frames: int,
     channel_mask: Bool[Tensor, " action_channels"],
+    relative_actions: bool = False,
+    actions_per_token: int = 1,
 ) -> CorruptedBatch:
     """Return the batch noised. All chunks of a sequence draw flow times of their own.
 
@@ -95,19 +97,23 @@ def corrupt(
         max_frames: Noise is drawn for so many latent frames and cut to the batch's length: what a sample draws does not
             depend on the length of its neighbours.
         channel_mask: Action channels that the robot has; the others stay zero, as they do in inference.
+        relative_actions: See `TransformerConfig`.
+        actions_per_token: Likewise; a prefix ends with a token.
     """
     latents = batch.latents.transpose(1, 2)
+    origins = _origins(batch.executed, layout) if relative_actions else torch.zeros(())
+    actions, given = batch.actions - origins, batch.executed - origins
     samples = []
     for index, generator in enumerate(generators):
         draw = _Draw(generator, layout, max_frames)
         video = _noise_targets(latents[index], draw, config.video_shift)
-        action = _noise_targets(batch.actions[index], draw, config.action_shift, channel_mask)
+        action = _noise_targets(actions[index], draw, config.action_shift, channel_mask)
         history, history_time = _noise_history(latents[index], draw, config)
         dropped = torch.rand((), generator=generator) < config.text_dropout
         if layout.forward_dynamics:
-            action = _give_all(batch.executed[index])
+            action = _give_all(given[index])
         elif config.action_prefix_probability:
-            action = _give_prefixes(action, batch.executed[index], draw, config)
+            action = _give_prefixes(action, given[index], draw, config, actions_per_token)
         samples.append((*video, history, history_time, *action, dropped))
     columns = [torch.stack(column) for column in zip(*samples, strict=True)]
     executed_time = torch.ones(batch.executed.shape[:2])
@@ -128,6 +134,14 @@ def corrupt(
         ),
         text_dropped=columns[8],
     )
+
+
+def _origins(executed: Tensor, layout: ChunkLayout) -> Float[Tensor, "batch frames 1 action_channels"]:
+    """Return for every latent frame the last action executed before its chunk; zeros for the first frame."""
+    origins = torch.zeros_like(executed[:, :, :1])
+    for start, stop in layout.chunks[1:]:
+        origins[:, start:stop] = executed[:, start - 1, None, -1:]
+    return origins
 
 
 class _Draw:
@@ -171,12 +185,14 @@ def _give_all(executed: Tensor) -> _Noised:
     return given, torch.ones(len(given)), torch.zeros_like(given)
 
 
-def _give_prefixes(noised: _Noised, executed: Tensor, draw: "_Draw", config: CorruptionConfig) -> _Noised:
+def _give_prefixes(
+    noised: _Noised, executed: Tensor, draw: "_Draw", config: CorruptionConfig, per_token: int
+) -> _Noised:
     """Return actions to be decoded, the first ones of some chunks given as they were executed."""
     noisy, times, velocity = noised
     per_frame = executed.shape[1]
     chosen = draw.uniform() < config.action_prefix_probability
-    length = chosen * (1 + (draw.uniform() * per_frame).long())
+    length = chosen * per_token * (1 + (draw.uniform() * (per_frame // per_token)).long())
     place = torch.arange(per_frame)
     given = draw.at_chunk_start()[1:, None] & (place < length[1:, None])
     return torch.where(given[..., None], executed[1:], noisy), times[:, None].masked_fill(given, 1.0), velocity

@@ -1,13 +1,18 @@
 """The optimiser's settings, its schedule, and the moving average of the weights."""
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
 from foreact.errors import ConfigurationError
+
+_LAYER_MATRIX = re.compile(r"\bblocks\.\d+\..*weight$")
+"""Names of the matrices between a layer's tokens: embeddings, clocks and heads are not among them, as Muon asks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,11 @@ class OptimizationConfig:
     """Of matrices; vectors (biases, norms) do not decay."""
     betas: tuple[float, float] = (0.9, 0.99)
     """AdamW's."""
+    layer_matrices: Literal["adamw", "muon"] = "adamw"
+    """What moves the matrices of the layers; all other weights are moved by AdamW. Muon (Jordan, 2024; torch's own)
+    makes every step of a matrix an orthogonal one: small networks trained from scratch need far fewer steps."""
+    muon_learning_rate: float = 0.05
+    """Of Muon at the end of the warm-up; it follows the same schedule."""
     max_grad_norm: float = 2.0
     """Gradients are clipped to this norm."""
     ema_decay: float = 0.999
@@ -36,12 +46,14 @@ class OptimizationConfig:
             raise ConfigurationError(
                 "num_steps, warmup_steps", got=(self.num_steps, self.warmup_steps), allowed="1 or more, 0 or more"
             )
-        if self.learning_rate <= 0 or self.max_grad_norm <= 0:
+        if min(self.learning_rate, self.muon_learning_rate, self.max_grad_norm) <= 0:
             raise ConfigurationError(
-                "learning_rate, max_grad_norm",
-                got=(self.learning_rate, self.max_grad_norm),
+                "learning_rate, muon_learning_rate, max_grad_norm",
+                got=(self.learning_rate, self.muon_learning_rate, self.max_grad_norm),
                 allowed="above 0",
             )
+        if self.layer_matrices not in ("adamw", "muon"):
+            raise ConfigurationError("layer_matrices", got=self.layer_matrices, allowed="adamw, muon")
         if not 0 <= self.ema_decay < 1:
             raise ConfigurationError("ema_decay", got=self.ema_decay, allowed="[0, 1)")
 
@@ -58,16 +70,55 @@ class OptimizationConfig:
         return min(self.ema_decay, (1 + step) / (10 + step))
 
 
-def make_optimizer(model: nn.Module, config: OptimizationConfig) -> torch.optim.AdamW:
-    """Return AdamW over the model's weights; only matrices decay."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
+class Optimizers:
+    """Several optimisers as one, each with weights of its own."""
+
+    def __init__(self, *optimizers: torch.optim.Optimizer):
+        self._optimizers = optimizers
+        self._owners = {
+            parameter: optimizer
+            for optimizer in optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        }
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Return the groups of all of them; `lr_scale` is a group's share of the scheduled learning rate."""
+        return [group for optimizer in self._optimizers for group in optimizer.param_groups]
+
+    def state_of(self, parameter: nn.Parameter) -> dict[str, Any]:
+        """Return what its optimiser remembers of a weight; empty before the first step. May be written to."""
+        return self._owners[parameter].state[parameter]
+
+    def zero_grad(self, *, set_to_none: bool = True) -> None:
+        """Forget the gradients."""
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=set_to_none)
+
+    def step(self) -> None:
+        """Move all weights."""
+        for optimizer in self._optimizers:
+            optimizer.step()
+
+
+def make_optimizer(model: nn.Module, config: OptimizationConfig) -> Optimizers:
+    """Return what moves the model's weights: AdamW, of whose weights only matrices decay, and Muon if asked for."""
+    muon = {}
+    if config.layer_matrices == "muon":
+        muon = {name: p for name, p in model.named_parameters() if p.ndim == 2 and _LAYER_MATRIX.search(name)}
+    others = [p for name, p in model.named_parameters() if name not in muon]
     groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": vectors, "weight_decay": 0.0},
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay, "lr_scale": 1.0},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, "lr_scale": 1.0},
     ]
     fused = next(model.parameters()).device.type in ("cpu", "cuda")  # one pass over the weights instead of a dozen
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+    adamw = torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=fused)
+    if not muon:
+        return Optimizers(adamw)
+    scale = config.muon_learning_rate / config.learning_rate
+    group = {"params": list(muon.values()), "lr_scale": scale}
+    return Optimizers(adamw, torch.optim.Muon([group], lr=config.muon_learning_rate, weight_decay=config.weight_decay))
 
 
 @torch.no_grad()

@@ -14,14 +14,16 @@ from torch import Tensor, nn
 
 from foreact.errors import CheckpointError
 from foreact.files import write_whole
+from foreact.training.optimization import Optimizers
 
-MOMENTS = ("exp_avg", "exp_avg_sq")
+MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
+"""What AdamW (the first two) and Muon remember of a weight."""
 
 
 class TrainingState:
     """Weights, moving average, optimiser and the number of steps done."""
 
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer):
+    def __init__(self, model: nn.Module, optimizer: Optimizers):
         """Begin at step 0 with the average equal to the weights."""
         self.model = model
         self.optimizer = optimizer
@@ -37,9 +39,8 @@ class TrainingState:
         tensors = {f"model.{name}": value.detach().cpu() for name, value in self.model.named_parameters()}
         tensors |= {f"ema.{name}": value.cpu() for name, value in self.ema.items()}
         for name, parameter in self.model.named_parameters():
-            for moment in MOMENTS:
-                if moment in self.optimizer.state[parameter]:
-                    tensors[f"{moment}.{name}"] = self.optimizer.state[parameter][moment].cpu()
+            remembered = self.optimizer.state_of(parameter)
+            tensors |= {f"{moment}.{name}": remembered[moment].cpu() for moment in MOMENTS if moment in remembered}
         header = {"step": str(self.step), "configuration": json.dumps(configuration, sort_keys=True)}
         contiguous = {name: value.contiguous() for name, value in tensors.items()}
         try:
@@ -84,13 +85,11 @@ class TrainingState:
                     raise ValueError(f"{kind}.{name} has shape {tuple(tensors[f'{kind}.{name}'].shape)}")
 
     def _load_moments(self, parameter: nn.Parameter, name: str, tensors: dict[str, Tensor]) -> None:
-        if f"{MOMENTS[0]}.{name}" not in tensors:
-            return
-        moments = {moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS}
-        self.optimizer.state[parameter] = {
-            "step": torch.tensor(float(self.step), device=parameter.device),  # where the fused optimiser wants it
-            **moments,
-        }
+        saved = {moment: tensors.get(f"{moment}.{name}") for moment in MOMENTS}
+        remembered = self.optimizer.state_of(parameter)
+        remembered |= {moment: value.to(parameter.device) for moment, value in saved.items() if value is not None}
+        if saved["exp_avg"] is not None:
+            remembered["step"] = torch.tensor(float(self.step), device=parameter.device)  # where fused AdamW wants it
 
 
 def _check_configuration(path: Path, saved: dict, wanted: dict) -> None:

@@ -163,6 +163,8 @@ class Learner:
             generators,
             max_frames=self._batch.max_frames + self._batch.max_chunk,
             channel_mask=self._channel_mask.cpu(),
+            relative_actions=self._model.config.relative_actions,
+            actions_per_token=self._model.config.actions_per_token,
         )
         text = self._text(batch.instructions, corrupted.text_dropped)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
@@ -191,7 +193,7 @@ class Learner:
 def take_step(state: TrainingState, learner: Learner, config: OptimizationConfig) -> tuple[StepResult, float]:
     """Take the next optimiser step, in place; return its losses and the norm of its gradient before clipping."""
     for group in state.optimizer.param_groups:
-        group["lr"] = config.learning_rate_at(state.step)
+        group["lr"] = group["lr_scale"] * config.learning_rate_at(state.step)
     state.optimizer.zero_grad(set_to_none=True)
     result = learner.accumulate_gradients(state.step)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_grad_norm)

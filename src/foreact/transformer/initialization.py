@@ -41,7 +41,7 @@ def initialize(model: WorldActionModel, *, seed: int, action: ActionInitializati
         for name in SMALL:
             _draw(stream.get_submodule(name).weight, generator, small=True)  # type: ignore[arg-type]
         for name, table in stream.named_parameters():
-            if name.endswith("_table"):
+            if name.endswith("_table") or name == "place":
                 nn.init.normal_(table, std=table.shape[-1] ** -0.5, generator=generator)
     if action != "random":
         derive_action_stream(model, resize_weight if action == "interpolated" else cut_weight)
@@ -80,9 +80,9 @@ def derive_action_stream(model: WorldActionModel, derive: Callable[[Tensor, tupl
 def is_inherited(name: str) -> bool:
     """Return whether the action stream's tensor of that name is made from the video stream's of the same name.
 
-    Its way in and out, and a factorized way up and down, only the action stream has.
+    Its way in and out, its places, and a factorized way up and down, only the action stream has.
     """
-    return not (name.startswith(("embed", "head.")) or ".joint.up." in name or ".joint.down." in name)
+    return not (name.startswith(("embed", "head.", "place")) or ".joint.up." in name or ".joint.down." in name)
 
 
 def cut_weight(weight: Tensor, shape: tuple[int, ...]) -> Tensor:

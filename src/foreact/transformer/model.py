@@ -1,5 +1,6 @@
 """The network: video tokens and action tokens, side by side through all layers, to their velocities."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -10,11 +11,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from foreact.errors import ConfigurationError
+from foreact.flow.preconditioning import preconditioned_velocity
 from foreact.from_diffusers import get_timestep_embedding
 from foreact.transformer.attention import JointAttention, Projected
 from foreact.transformer.block import Modulation, StreamBlock, TextKeys, modulated_norm
 from foreact.transformer.positions import RotaryTable, action_positions, rotary_table, video_positions
-from foreact.transformer.tokens import PATCH, StreamInput
+from foreact.transformer.tokens import PATCH, StreamInput, pack_actions, unpack_actions
 
 WAN_TIMESTEPS = 1000.0
 """Wan counts time from 1000 at noise to 0 at data."""
@@ -31,7 +33,10 @@ class TransformerConfig:
     patch_size: int = PATCH
     """Side of the square of latent positions that is one video token: 2 in Wan's and all published weights."""
     actions_per_latent_frame: int = 16
-    """Action tokens per latent frame."""
+    """Actions on the way to each latent frame."""
+    actions_per_token: int = 1
+    """Actions, one after the other, that share a token; 1 in the paper and all published weights. Where a latent frame
+    has few video tokens, one token an action spends most of the work on actions."""
     action_channels: int = 30
     """Of the universal action space."""
     video_width: int = 3072
@@ -61,10 +66,24 @@ class TransformerConfig:
     text_length: int = 0
     """Instructions are padded to so many tokens with zeros that are read like words (Wan's and the published weights:
     512). 0: padding is hidden."""
+    video_data_std: float = 0.0
+    """Spread of clean latents, where the video stream's output is preconditioned by it (`flow.preconditioning`); 0:
+    the output is the velocity itself, as in the paper and all published weights."""
+    action_data_std: float = 0.0
+    """Likewise of actions in model units."""
+    relative_actions: bool = False
+    """Whether a chunk's actions are changes from the last action before it, for the network, instead of targets in
+    model units. History always shows the targets themselves."""
+    learned_positions: bool = False
+    """Whether a token also gets a learned vector for its place within its latent frame. Rotary positions, which are all
+    that Wan and the published weights have, only say how far apart two tokens are, not where each is."""
     eps: float = 1e-6
     """Of every norm."""
 
     def __post_init__(self) -> None:
+        for name in ("video_data_std", "action_data_std"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigurationError(name, got=getattr(self, name), allowed="0 (not preconditioned) or more")
         for name in ("num_heads", "num_layers", "video_width", "action_width", "video_ffn_dim", "action_ffn_dim"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
@@ -79,6 +98,9 @@ class TransformerConfig:
             raise ConfigurationError("action_projection", got=self.action_projection, allowed="direct, factorized")
         if self.action_embedding not in ("mlp", "linear"):
             raise ConfigurationError("action_embedding", got=self.action_embedding, allowed="mlp, linear")
+        if self.actions_per_token < 1 or self.actions_per_latent_frame % self.actions_per_token:
+            allowed = f"1 or more that divide actions_per_latent_frame, {self.actions_per_latent_frame}"
+            raise ConfigurationError("actions_per_token", got=self.actions_per_token, allowed=allowed)
         if self.text_length < 0:
             raise ConfigurationError("text_length", got=self.text_length, allowed="0 (padding hidden) or more")
         self._check_backbone()
@@ -109,6 +131,16 @@ class TransformerConfig:
         return self.canvas[0] * self.canvas[1] // self.patch_size**2
 
     @property
+    def action_tokens(self) -> int:
+        """Action tokens per latent frame."""
+        return self.actions_per_latent_frame // self.actions_per_token
+
+    @property
+    def action_features(self) -> int:
+        """Features of an action token as it enters and leaves the network."""
+        return self.actions_per_token * self.action_channels
+
+    @property
     def patch_features(self) -> int:
         """Features of a video token as it enters and leaves the network."""
         return self.latent_channels * self.patch_size**2
@@ -117,10 +149,12 @@ class TransformerConfig:
 class StreamEnds(nn.Module):
     """What each kind of token has to itself even where the layers are shared: its way in, its clock, its way out."""
 
-    def __init__(self, config: TransformerConfig, *, features: int, width: int, embedding: str = "linear"):
+    def __init__(self, config: TransformerConfig, *, features: int, width: int, tokens: int, embedding: str = "linear"):
         super().__init__()
         self.config = config
         self.embed = nn.Linear(features, width)
+        if config.learned_positions:
+            self.place = nn.Parameter(torch.randn(tokens, width) / width**0.5)
         if embedding == "mlp":
             self.embed_out = nn.Linear(width, width)
         self.time_in = nn.Linear(config.frequency_dim, width)
@@ -131,7 +165,9 @@ class StreamEnds(nn.Module):
     def enter(self, values: Tensor) -> Tensor:
         """Return tokens at the stream's width."""
         tokens = self.embed(values)
-        return self.embed_out(F.gelu(tokens, approximate="tanh")) if hasattr(self, "embed_out") else tokens
+        if hasattr(self, "embed_out"):
+            tokens = self.embed_out(F.gelu(tokens, approximate="tanh"))
+        return tokens + self.place if self.config.learned_positions else tokens
 
     def time(self, flow_time: Float[Tensor, "batch frames tokens"]) -> Tensor:
         """Return the time embedding of each flow time; Wan's clock is turned round here and nowhere else."""
@@ -157,11 +193,12 @@ class Stream(StreamEnds):
         *,
         features: int,
         width: int,
+        tokens: int,
         ffn_dim: int,
         projection: str,
         embedding: str = "linear",
     ):
-        super().__init__(config, features=features, width=width, embedding=embedding)
+        super().__init__(config, features=features, width=width, tokens=tokens, embedding=embedding)
         self.text_in = nn.Linear(config.text_dim, width)
         self.text_out = nn.Linear(width, width)
         self.blocks = nn.ModuleList(
@@ -204,16 +241,23 @@ class WorldActionModel(nn.Module):
             config,
             features=config.patch_features,
             width=config.video_width,
+            tokens=config.video_tokens,
             ffn_dim=config.video_ffn_dim,
             projection="direct",
         )
         if config.is_shared:
-            self.action = StreamEnds(config, features=config.action_channels, width=config.action_width)
+            self.action = StreamEnds(
+                config,
+                features=config.action_features,
+                width=config.action_width,
+                tokens=config.action_tokens,
+            )
         else:
             self.action = Stream(
                 config,
-                features=config.action_channels,
+                features=config.action_features,
                 width=config.action_width,
+                tokens=config.action_tokens,
                 ffn_dim=config.action_ffn_dim,
                 projection=config.action_projection,
                 embedding=config.action_embedding,
@@ -231,7 +275,7 @@ class WorldActionModel(nn.Module):
 
     def action_rotary(self, frames: Tensor, device: torch.device | None = None) -> RotaryTable:
         """Return the rotary table of the actions leading to these latent frames."""
-        positions = action_positions(frames, self.config.actions_per_latent_frame)
+        positions = action_positions(frames, self.config.action_tokens)
         return rotary_table(positions, self.config.head_dim, device)
 
     def read_text(self, tokens: Float[Tensor, "batch length text_dim"], lengths: Int[Tensor, " batch"]) -> TextContext:
@@ -269,7 +313,7 @@ class WorldActionModel(nn.Module):
 
         Args:
             video: Tokens of the video stream.
-            action: Tokens of the action stream.
+            action: Actions, one by one; those that share a token (`actions_per_token`) must have one flow time.
             text: The instruction.
             attention: Between them.
             recompute: Keep for the backward pass only the tokens between layers, and run each layer again in it.
@@ -277,9 +321,10 @@ class WorldActionModel(nn.Module):
                 the others the last layer computes what is seen of them and no more. Both streams must be there.
         """
         wanted = num_wanted or (None, None)
+        packed = None if action is None else pack_actions(action, self.config.actions_per_token)
         passes = (
             _StreamPass(self.video, self.video, video, text.video, wanted[0]),
-            _StreamPass(self.action, self.action_layers, action, text.action, wanted[1]),
+            _StreamPass(self.action, self.action_layers, packed, text.action, wanted[1]),
         )
         tokens = tuple(p.enter() for p in passes)
         for layer in range(self.config.num_layers):
@@ -288,7 +333,19 @@ class WorldActionModel(nn.Module):
                 tokens = checkpoint(_through_layer, *given, use_reentrant=False, preserve_rng_state=False)
             else:
                 tokens = _through_layer(passes, attention, layer, *tokens)
-        return passes[0].leave(tokens[0]), passes[1].leave(tokens[1])
+        video_out, action_out = passes[0].leave(tokens[0]), passes[1].leave(tokens[1])
+        if action_out is not None:
+            action_out = unpack_actions(action_out, self.config.actions_per_token)
+        return (
+            self._velocity(video_out, video, self.config.video_data_std),
+            self._velocity(action_out, action, self.config.action_data_std),
+        )
+
+    def _velocity(self, output: Tensor | None, given: StreamInput | None, data_std: float) -> Tensor | None:
+        if output is None or given is None or not data_std:
+            return output
+        wanted = slice(output.shape[1])
+        return preconditioned_velocity(output, given.values[:, wanted], given.flow_time[:, wanted], data_std)
 
 
 def _through_layer(

@@ -50,3 +50,24 @@ def unpatchify(
         p=patch_size,
         q=patch_size,
     )
+
+
+def pack_actions(actions: StreamInput, per_token: int) -> StreamInput:
+    """Return actions [batch, frames, actions, channels] as tokens of `per_token` actions each, in order of time.
+
+    The rotary table is that of the tokens already. Flow times may be per action; a token takes its first action's.
+    """
+    if per_token == 1:
+        return actions
+    values = rearrange(actions.values, "b f (n p) c -> b f n (p c)", p=per_token)
+    time = actions.flow_time
+    return StreamInput(
+        values=values, flow_time=time[..., ::per_token] if time.ndim == 3 else time, rotary=actions.rotary
+    )
+
+
+def unpack_actions(
+    tokens: Float[Tensor, "batch frames tokens features"], per_token: int
+) -> Float[Tensor, "batch frames actions channels"]:
+    """Return the actions that tokens of `per_token` actions stand for: the inverse of `pack_actions`."""
+    return tokens if per_token == 1 else rearrange(tokens, "b f n (p c) -> b f (n p) c", p=per_token)
