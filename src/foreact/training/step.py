@@ -13,8 +13,9 @@ from foreact.training.corruption import CorruptedStream, CorruptionConfig, corru
 from foreact.training.loss import Losses, velocity_losses
 from foreact.training.optimization import OptimizationConfig, update_ema
 from foreact.training.state import TrainingState
+from foreact.transformer.joint_layer import TextTokens
 from foreact.transformer.masks import ChunkLayout
-from foreact.transformer.model import TextContext, WorldActionModel
+from foreact.transformer.model import WorldActionModel
 
 LAYOUT_STREAM = 1
 """Sets the draw of a step's chunk and window apart from the draws of its samples."""
@@ -179,10 +180,10 @@ class Learner:
         least, greatest = self._batch.window
         return int(rng.integers(1, self._batch.max_chunk + 1)), int(rng.integers(least, greatest + 1))
 
-    def _text(self, instructions: tuple[str, ...], dropped: torch.Tensor) -> TextContext:
+    def _text(self, instructions: tuple[str, ...], dropped: torch.Tensor) -> TextTokens:
         kept = ["" if drop else text for text, drop in zip(instructions, dropped.tolist(), strict=True)]
         embedding = self._text_encoder.encode(kept)
-        return self._model.read_text(embedding.tokens.to(self._device), embedding.lengths.to(self._device))
+        return self._model.prepare_text(embedding.tokens.to(self._device), embedding.lengths.to(self._device))
 
 
 def take_step(state: TrainingState, learner: Learner, config: OptimizationConfig) -> tuple[StepResult, float]:
@@ -193,7 +194,7 @@ def take_step(state: TrainingState, learner: Learner, config: OptimizationConfig
     result = learner.accumulate_gradients(state.step)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_grad_norm)
     state.optimizer.step()
-    update_ema(state.ema.values(), state.model.parameters(), config.ema_decay_at(state.step))
+    update_ema(state.ema.values(), state.weights.values(), config.ema_decay_at(state.step))
     state.step += 1
     return result, norm.item()
 
