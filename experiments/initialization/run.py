@@ -31,7 +31,8 @@ def start_model(trained: WorldActionModel, start: str) -> WorldActionModel:
     """Return a model with the trained video stream and a fresh action stream."""
     model = WorldActionModel(trained.config)
     initialize(model, seed=1, action="random")
-    model.video.load_state_dict(trained.video.state_dict())
+    video = {name: value for name, value in trained.state_dict().items() if name.startswith("video.")}
+    model.load_state_dict(video, strict=False)
     if STARTS[start] is not None:
         derive_action_stream(model, STARTS[start])
     return model
@@ -54,7 +55,7 @@ def activation_scales(model: WorldActionModel) -> tuple[dict[str, list[float]], 
 
 def gradient_norm(stream: torch.nn.Module) -> float:
     """Return the norm of the gradient of a stream's layers."""
-    squares = [p.grad.square().sum() for p in stream.blocks.parameters() if p.grad is not None]
+    squares = [p.grad.square().sum() for block in stream.blocks for p in block.parameters() if p.grad is not None]
     return torch.stack(squares).sum().sqrt().item()
 
 

@@ -15,6 +15,7 @@ from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
 from foreact.recipes import get_recipe
 from foreact.transformer.attention import CachedAttention
 from foreact.transformer.cache import KVCache
+from foreact.transformer.joint_layer import TextTokens
 from foreact.transformer.model import TextContext, TransformerConfig, WorldActionModel
 from foreact.transformer.positions import RotaryTable
 from foreact.transformer.tokens import StreamInput
@@ -137,7 +138,7 @@ def full_cache(config: TransformerConfig, window: int, frames: int) -> KVCache:
 
 def meta_text(model: WorldActionModel, length: int) -> TextContext:
     tokens, bias = torch.empty(2, length, model.config.text_dim), torch.empty(2, 1, 1, length)
-    return TextContext(model.video.read_text(tokens, bias), model.action_layers.read_text(tokens, bias))
+    return TextContext(*(stream.read_text(TextTokens(tokens, bias)) for stream in (model.video, model.action_layers)))
 
 
 def meta_input(model: WorldActionModel, kind: str, frames: int) -> StreamInput:
@@ -189,7 +190,8 @@ def test_bytes_of_a_pass_are_its_weights_and_its_keys_and_values(tiny):
     unread = ("text_in", "text_out", "text.to_k", "text.to_v")
     matrices = [
         module.weight.numel()
-        for name, module in model.video.named_modules()
+        for part in (model.video, *model.video.blocks)
+        for name, module in part.named_modules()
         if isinstance(module, torch.nn.Linear) and not any(word in name for word in unread)
     ]
     cache = (

@@ -14,6 +14,7 @@ from foreact.policy.predictor import InferenceConfig
 from foreact.recipes import get_recipe
 from foreact.transformer.attention import CachedAttention
 from foreact.transformer.cache import KVCache
+from foreact.transformer.joint_layer import TextTokens
 from foreact.transformer.model import TextContext, WorldActionModel
 from foreact.transformer.positions import RotaryTable
 from foreact.transformer.tokens import StreamInput
@@ -87,7 +88,7 @@ def test_activations_are_those_of_a_dry_run(monkeypatch, name, dtype):
             dtype=dtype,
         )
         words = torch.empty(rows, 5, config.text_dim, dtype=dtype), torch.empty(rows, 1, 1, 5, dtype=dtype)
-        text = TextContext(model.video.read_text(*words), model.action_layers.read_text(*words))
+        text = TextContext(*(stream.read_text(TextTokens(*words)) for stream in (model.video, model.action_layers)))
         sizes = (
             (config.video_tokens, config.patch_features),
             (config.actions_per_latent_frame, config.action_channels),

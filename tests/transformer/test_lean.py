@@ -19,6 +19,7 @@ from foreact.recipes import get_recipe
 from foreact.transformer.attention import CachedAttention
 from foreact.transformer.block import gelu
 from foreact.transformer.cache import KVCache
+from foreact.transformer.joint_layer import TextTokens
 from foreact.transformer.model import TextContext, TransformerConfig, WorldActionModel
 from foreact.transformer.positions import RotaryTable
 from foreact.transformer.tokens import StreamInput
@@ -152,7 +153,9 @@ def meta_rollout(model: WorldActionModel, inference: InferenceConfig, history: i
 def meta_text(model: WorldActionModel, rows: int) -> TextContext:
     with torch.device("meta"):
         tokens, bias = torch.empty(rows, WORDS + 1, model.config.text_dim), torch.empty(rows, 1, 1, WORDS + 1)
-        return TextContext(model.video.read_text(tokens, bias), model.action_layers.read_text(tokens, bias))
+        return TextContext(
+            *(stream.read_text(TextTokens(tokens, bias)) for stream in (model.video, model.action_layers))
+        )
 
 
 def meta_input(config: TransformerConfig, shape: torch.Size) -> StreamInput:

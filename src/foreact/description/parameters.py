@@ -72,10 +72,8 @@ def count_network(config: TransformerConfig) -> NetworkParameters:
     """Return the counts; nothing is allocated, whatever the size."""
     with torch.device("meta"):
         model = WorldActionModel(config)
-    video, action = count_stream(model.video), count_stream(model.action)
-    matrices = [
-        module.weight for name, module in model.named_modules() if isinstance(module, nn.Linear) and ".blocks." in name
-    ]
+    video, action = (count_stream(model, name) for name in ("video", "action"))
+    matrices = [module.weight for module in model.layers.modules() if isinstance(module, nn.Linear)]
     return NetworkParameters(
         video=video,
         action=action,
@@ -85,11 +83,13 @@ def count_network(config: TransformerConfig) -> NetworkParameters:
     )
 
 
-def count_stream(stream: nn.Module) -> StreamParameters:
-    """Return a stream's weights by part."""
+def count_stream(model: WorldActionModel, stream: str) -> StreamParameters:
+    """Return by part the weights of one stream, `video` or `action`."""
     counts: dict[str, int] = {}
-    for name, parameter in stream.named_parameters():
-        words = name.split(".")
+    for name, parameter in model.state_dict(keep_vars=True).items():
+        of, *words = name.split(".")
+        if of != stream:
+            continue
         part = PARTS[words[2] if words[0] == "blocks" else words[0]]
         counts[part] = counts.get(part, 0) + parameter.numel()
     return StreamParameters(**counts, total=sum(counts.values()))

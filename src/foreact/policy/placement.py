@@ -191,7 +191,8 @@ def placed_when_whole(
     Raises:
         ConfigurationError: The package `torchao` is needed and not installed.
     """
-    waiting = {name: module for name, module in model.named_modules() if re.fullmatch(r"\w+\.blocks\.\d+", name)}
+    names = {match.group() for name in model.state_dict() if (match := re.match(r"\w+\.blocks\.\d+", name))}
+    waiting = {name: model.get_submodule(name) for name in names}
     for name, tensor in tensors:
         yield name, tensor
         of = ".".join(name.split(".")[:3])
@@ -251,6 +252,5 @@ def offload_layers(model: WorldActionModel, device: str) -> WorldActionModel:
 
 
 def layers(model: WorldActionModel) -> list[nn.Module]:
-    """Return all layers of both streams, each once."""
-    streams = [model.video] if model.config.is_shared else [model.video, model.action_layers]
-    return [block for stream in streams for block in stream.blocks]
+    """Return the blocks of all layers, each once."""
+    return [block for layer in model.layers for block in layer.children()]

@@ -12,6 +12,7 @@ from torch import Tensor
 from foreact.data.batch import Batch
 from foreact.training.corruption import CorruptedBatch, CorruptedStream
 from foreact.transformer.attention import JointAttention, training_attention
+from foreact.transformer.joint_layer import TextTokens
 from foreact.transformer.masks import ChunkLayout
 from foreact.transformer.model import TextContext, WorldActionModel
 from foreact.transformer.tokens import StreamInput, patchify
@@ -31,7 +32,7 @@ def velocity_losses(
     model: WorldActionModel,
     batch: Batch,
     corrupted: CorruptedBatch,
-    text: TextContext,
+    text: TextContext | TextTokens,
     layout: ChunkLayout,
     *,
     channel_mask: Bool[Tensor, " action_channels"],

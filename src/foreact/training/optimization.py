@@ -11,7 +11,7 @@ from torch import nn
 
 from foreact.errors import ConfigurationError
 
-_LAYER_MATRIX = re.compile(r"\bblocks\.\d+\..*weight$")
+_LAYER_MATRIX = re.compile(r"\b(blocks|layers)\.\d+\..*weight$")
 """Names of the matrices between a layer's tokens: embeddings, clocks and heads are not among them, as Muon asks."""
 
 
@@ -52,8 +52,6 @@ class OptimizationConfig:
                 got=(self.learning_rate, self.muon_learning_rate, self.max_grad_norm),
                 allowed="above 0",
             )
-        if self.layer_matrices not in ("adamw", "muon"):
-            raise ConfigurationError("layer_matrices", got=self.layer_matrices, allowed="adamw, muon")
         if not 0 <= self.ema_decay < 1:
             raise ConfigurationError("ema_decay", got=self.ema_decay, allowed="[0, 1)")
 

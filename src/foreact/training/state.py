@@ -28,7 +28,11 @@ class TrainingState:
         self.model = model
         self.optimizer = optimizer
         self.step = 0
-        self.ema = {name: value.detach().clone() for name, value in model.named_parameters()}
+        self.weights = {
+            name: value for name, value in model.state_dict(keep_vars=True).items() if isinstance(value, nn.Parameter)
+        }
+        """By the names that they are stored under."""
+        self.ema = {name: value.detach().clone() for name, value in self.weights.items()}
 
     def save(self, path: Path, configuration: dict) -> None:
         """Write the state whole; a full disk leaves the previous one.
@@ -36,9 +40,9 @@ class TrainingState:
         Raises:
             CheckpointError: It could not be written.
         """
-        tensors = {f"model.{name}": value.detach().cpu() for name, value in self.model.named_parameters()}
+        tensors = {f"model.{name}": value.detach().cpu() for name, value in self.weights.items()}
         tensors |= {f"ema.{name}": value.cpu() for name, value in self.ema.items()}
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.weights.items():
             remembered = self.optimizer.state_of(parameter)
             tensors |= {f"{moment}.{name}": remembered[moment].cpu() for moment in MOMENTS if moment in remembered}
         header = {"step": str(self.step), "configuration": json.dumps(configuration, sort_keys=True)}
@@ -73,13 +77,13 @@ class TrainingState:
                 cure="delete it to begin anew: it is truncated or foreign",
             ) from error
         self.step = step
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.weights.items():
             parameter.copy_(tensors[f"model.{name}"])
             self.ema[name].copy_(tensors[f"ema.{name}"])
             self._load_moments(parameter, name, tensors)
 
     def _check_shapes(self, tensors: dict[str, Tensor]) -> None:
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.weights.items():
             for kind in ("model", "ema"):
                 if tensors[f"{kind}.{name}"].shape != parameter.shape:
                     raise ValueError(f"{kind}.{name} has shape {tuple(tensors[f'{kind}.{name}'].shape)}")

@@ -14,8 +14,9 @@ from foreact.training.guard import check_gradient, check_losses
 from foreact.training.loss import Losses, velocity_losses
 from foreact.training.optimization import OptimizationConfig, update_ema
 from foreact.training.state import TrainingState
+from foreact.transformer.joint_layer import TextTokens
 from foreact.transformer.masks import ChunkLayout
-from foreact.transformer.model import TextContext, WorldActionModel
+from foreact.transformer.model import WorldActionModel
 
 LAYOUT_STREAM = 1
 """Sets the draw of a step's chunk and window apart from the draws of its samples."""
@@ -184,10 +185,10 @@ class Learner:
         least, greatest = self._batch.window
         return int(rng.integers(1, self._batch.max_chunk + 1)), int(rng.integers(least, greatest + 1))
 
-    def _text(self, instructions: tuple[str, ...], dropped: torch.Tensor) -> TextContext:
+    def _text(self, instructions: tuple[str, ...], dropped: torch.Tensor) -> TextTokens:
         kept = ["" if drop else text for text, drop in zip(instructions, dropped.tolist(), strict=True)]
         embedding = self._text_encoder.encode(kept)
-        return self._model.read_text(embedding.tokens.to(self._device), embedding.lengths.to(self._device))
+        return self._model.prepare_text(embedding.tokens.to(self._device), embedding.lengths.to(self._device))
 
 
 def take_step(state: TrainingState, learner: Learner, config: OptimizationConfig) -> tuple[StepResult, float]:
@@ -199,7 +200,7 @@ def take_step(state: TrainingState, learner: Learner, config: OptimizationConfig
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_grad_norm)
     check_gradient(norm, state.step)
     state.optimizer.step()
-    update_ema(state.ema.values(), state.model.parameters(), config.ema_decay_at(state.step))
+    update_ema(state.ema.values(), state.weights.values(), config.ema_decay_at(state.step))
     state.step += 1
     return result, norm.item()
 

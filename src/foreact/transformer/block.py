@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,8 +16,7 @@ GELU_LINEAR = 2 * (2 / math.pi) ** 0.5
 GELU_CUBIC = 0.044715
 
 
-@dataclass(frozen=True)
-class TextKeys:
+class TextKeys(NamedTuple):
     """Keys and values of an instruction in one layer of one stream: computed once per session, not per step."""
 
     keys: Float[Tensor, "batch heads length head_dim"]

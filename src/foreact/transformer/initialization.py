@@ -32,16 +32,17 @@ def initialize(model: WorldActionModel, *, seed: int, action: ActionInitializati
     if action not in get_args(ActionInitialization):
         raise ConfigurationError("action initialization", got=action, allowed=", ".join(get_args(ActionInitialization)))
     generator = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.Linear):
-            _draw(module.weight, generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    for stream in (model.video, model.action):
+    weights = model.state_dict(keep_vars=True)  # in the order in which they are stored: what a seed gives depends on it
+    for name, weight in weights.items():
+        if name.endswith(".bias") and not _is_norm(name):
+            nn.init.zeros_(weight)
+        elif weight.ndim == 2 and not name.endswith(("_table", ".place")):
+            _draw(weight, generator)
+    for stream in ("video", "action"):
         for name in SMALL:
-            _draw(stream.get_submodule(name).weight, generator, small=True)  # type: ignore[arg-type]
-        for name, table in stream.named_parameters():
-            if name.endswith("_table") or name == "place":
+            _draw(weights[f"{stream}.{name}.weight"], generator, small=True)
+        for name, table in weights.items():
+            if name.startswith(stream) and name.endswith(("_table", ".place")):
                 nn.init.normal_(table, std=table.shape[-1] ** -0.5, generator=generator)
     if action != "random":
         derive_action_stream(model, resize_weight if action == "interpolated" else cut_weight)
@@ -59,6 +60,10 @@ def fresh_weight(name: str, shape: tuple[int, ...], *, seed: int) -> Tensor:
     return _draw(torch.empty(shape), generator, small=name.split(".")[-2] in SMALL)
 
 
+def _is_norm(name: str) -> bool:
+    return "norm" in name.split(".")[-2]
+
+
 def _draw(weight: Tensor, generator: torch.Generator, *, small: bool = False) -> Tensor:
     if small:
         return nn.init.normal_(weight, std=0.02, generator=generator)
@@ -71,10 +76,11 @@ def derive_action_stream(model: WorldActionModel, derive: Callable[[Tensor, tupl
 
     What only the action stream has keeps its own weights. Where the layers are shared, only its clock is made so.
     """
-    video = dict(model.video.named_parameters())
-    for name, parameter in model.action.named_parameters():
-        if is_inherited(name):
-            parameter.copy_(derive(video[name], tuple(parameter.shape)))
+    weights = model.state_dict(keep_vars=True)
+    for name, weight in weights.items():
+        own = name.removeprefix("action.")
+        if name.startswith("action.") and is_inherited(own):
+            weight.copy_(derive(weights[f"video.{own}"], tuple(weight.shape)))
 
 
 def is_inherited(name: str) -> bool:

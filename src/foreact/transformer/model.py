@@ -1,20 +1,21 @@
 """The network: video tokens and action tokens, side by side through all layers, to their velocities."""
 
 import math
+import re
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from foreact.errors import ConfigurationError
 from foreact.flow.preconditioning import preconditioned_velocity
 from foreact.from_diffusers import get_timestep_embedding
-from foreact.transformer.attention import JointAttention, Projected
-from foreact.transformer.block import Modulation, StreamBlock, TextKeys, modulated_norm
+from foreact.transformer.attention import JointAttention
+from foreact.transformer.block import StreamBlock, TextKeys, modulated_norm
+from foreact.transformer.joint_layer import JointLayer, LayerInput, TextTokens
 from foreact.transformer.positions import RotaryTable, action_positions, rotary_table, video_positions
 from foreact.transformer.tokens import PATCH, StreamInput, pack_actions, unpack_actions
 
@@ -185,7 +186,7 @@ class StreamEnds(nn.Module):
 
 
 class Stream(StreamEnds):
-    """Ends, and the layers between them."""
+    """Ends, and blocks of its own in the layers between them."""
 
     def __init__(
         self,
@@ -201,7 +202,7 @@ class Stream(StreamEnds):
         super().__init__(config, features=features, width=width, tokens=tokens, embedding=embedding)
         self.text_in = nn.Linear(config.text_dim, width)
         self.text_out = nn.Linear(width, width)
-        self.blocks = nn.ModuleList(
+        self.blocks = tuple(  # not modules of the stream: the joint layers hold them
             StreamBlock(
                 width=width,
                 joint_width=config.video_width,
@@ -214,15 +215,19 @@ class Stream(StreamEnds):
         )
         self.head_table = nn.Parameter(torch.randn(2, width) / width**0.5)
 
-    def read_text(self, tokens: Tensor, bias: Tensor) -> list[TextKeys]:
-        """Return every layer's keys and values of an instruction."""
-        text = self.text_out(F.gelu(self.text_in(tokens), approximate="tanh"))
-        return [block.text.text_keys(text, bias) for block in self.blocks]  # type: ignore[union-attr]
+    def embed_text(self, text: TextTokens) -> TextTokens:
+        """Return the text encoder's tokens at the stream's width."""
+        return TextTokens(self.text_out(F.gelu(self.text_in(text.tokens), approximate="tanh")), text.bias)
+
+    def read_text(self, text: TextTokens) -> list[TextKeys]:
+        """Return every layer's keys and values of an instruction, for the text encoder's tokens."""
+        embedded = self.embed_text(text)
+        return [block.text.text_keys(*embedded) for block in self.blocks]
 
 
 @dataclass(frozen=True)
 class TextContext:
-    """An instruction, ready for every layer of both streams."""
+    """An instruction as keys and values, ready for every layer of both streams."""
 
     video: list[TextKeys]
     action: list[TextKeys]
@@ -263,10 +268,23 @@ class WorldActionModel(nn.Module):
                 embedding=config.action_embedding,
             )
 
+        self.layers = nn.ModuleList(
+            JointLayer(number, *blocks)
+            for number, blocks in enumerate(
+                zip(self.video.blocks, getattr(self.action, "blocks", [None] * config.num_layers), strict=True)
+            )
+        )
+        self.register_state_dict_post_hook(_with_stored_names)
+        self.register_load_state_dict_pre_hook(_with_held_names)
+
     @property
     def action_layers(self) -> Stream:
-        """The layers that actions run through: their own, or the video stream's."""
+        """Whose blocks actions run through: their own stream's, or the video stream's."""
         return self.video if self.config.is_shared else cast("Stream", self.action)
+
+    def get_submodule(self, target: str) -> nn.Module:
+        """Return a module by its path, or by the name that its weights are stored under."""
+        return super().get_submodule(held_name(target))
 
     def video_rotary(self, frames: Tensor, device: torch.device | None = None) -> RotaryTable:
         """Return the rotary table of whole latent frames of video."""
@@ -279,7 +297,15 @@ class WorldActionModel(nn.Module):
         return rotary_table(positions, self.config.head_dim, device)
 
     def read_text(self, tokens: Float[Tensor, "batch length text_dim"], lengths: Int[Tensor, " batch"]) -> TextContext:
-        """Return the instruction as keys and values, to be computed once and used in every step.
+        """Return the instruction as keys and values, to be computed once and used in every step."""
+        text = self.prepare_text(tokens, lengths)
+        video = self.video.read_text(text)
+        return TextContext(video, video if self.config.is_shared else self.action_layers.read_text(text))
+
+    def prepare_text(
+        self, tokens: Float[Tensor, "batch length text_dim"], lengths: Int[Tensor, " batch"]
+    ) -> TextTokens:
+        """Return the text encoder's tokens with the bias that hides their padding; no weight is used.
 
         Without `text_length` padding is hidden; of an empty instruction one zero token stays visible. With it, all the
         zeros up to that length are read: they are equal, so one key stands for all, its score raised by the
@@ -293,15 +319,13 @@ class WorldActionModel(nn.Module):
         place = torch.arange(width, device=tokens.device)
         tokens = tokens * (place < own[:, None])[..., None]
         padding = torch.where(place == own[:, None], num_zeros[:, None], 0).to(tokens.dtype).log()
-        bias = torch.where(place < own[:, None], 0.0, padding)[:, None, None]
-        video = self.video.read_text(tokens, bias)
-        return TextContext(video, video if self.config.is_shared else self.action_layers.read_text(tokens, bias))
+        return TextTokens(tokens, torch.where(place < own[:, None], 0.0, padding)[:, None, None])
 
     def forward(
         self,
         video: StreamInput | None,
         action: StreamInput | None,
-        text: TextContext,
+        text: TextContext | TextTokens,
         attention: JointAttention,
         *,
         recompute: bool = False,
@@ -314,106 +338,80 @@ class WorldActionModel(nn.Module):
         Args:
             video: Tokens of the video stream.
             action: Actions, one by one; those that share a token (`actions_per_token`) must have one flow time.
-            text: The instruction.
+            text: The instruction, from `read_text`; or from `prepare_text`, if the weights that read it are to learn.
             attention: Between them.
             recompute: Keep for the backward pass only the tokens between layers, and run each layer again in it.
             num_wanted: Latent frames of either stream, its first ones, whose velocities are wanted; None: of all. Of
                 the others the last layer computes what is seen of them and no more. Both streams must be there.
         """
-        wanted = num_wanted or (None, None)
         packed = None if action is None else pack_actions(action, self.config.actions_per_token)
-        passes = (
-            _StreamPass(self.video, self.video, video, text.video, wanted[0]),
-            _StreamPass(self.action, self.action_layers, packed, text.action, wanted[1]),
+        streams, ends = (video, packed), (self.video, self.action)
+        tokens = [None if x is None else end.enter(x.values) for end, x in zip(ends, streams, strict=True)]
+        times = [None if x is None else end.time(_per_token(x.flow_time)) for end, x in zip(ends, streams, strict=True)]
+        inputs = [
+            None
+            if x is None or time is None
+            else LayerInput(end.time_projection(F.silu(time)).unflatten(-1, (6, -1)), x.rotary.turns)
+            for end, x, time in zip(ends, streams, times, strict=True)
+        ]
+        texts = self._text_of_layers(text)
+        for layer, of_layer in zip(self.layers, texts, strict=True):
+            wanted = num_wanted if num_wanted is not None and layer is self.layers[-1] else (None, None)
+            tokens = layer(*tokens, tuple(inputs), of_layer, attention, wanted, recompute)
+        frames = num_wanted or (None, None)
+        tables = (self.video.head_table, self.action_layers.head_table)
+        video_out, action_out = (
+            None if x is None or time is None else end.leave(x, time[:, :number], table)
+            for end, x, time, number, table in zip(ends, tokens, times, frames, tables, strict=True)
         )
-        tokens = tuple(p.enter() for p in passes)
-        for layer in range(self.config.num_layers):
-            if recompute:  # no layer draws random numbers: there is no state of them to restore
-                given = (passes, attention, layer, *tokens)
-                tokens = checkpoint(_through_layer, *given, use_reentrant=False, preserve_rng_state=False)
-            else:
-                tokens = _through_layer(passes, attention, layer, *tokens)
-        video_out, action_out = passes[0].leave(tokens[0]), passes[1].leave(tokens[1])
         if action_out is not None:
             action_out = unpack_actions(action_out, self.config.actions_per_token)
         return (
-            self._velocity(video_out, video, self.config.video_data_std),
-            self._velocity(action_out, action, self.config.action_data_std),
+            _velocity(video_out, video, self.config.video_data_std),
+            _velocity(action_out, action, self.config.action_data_std),
         )
 
-    def _velocity(self, output: Tensor | None, given: StreamInput | None, data_std: float) -> Tensor | None:
-        if output is None or given is None or not data_std:
-            return output
-        wanted = slice(output.shape[1])
-        return preconditioned_velocity(output, given.values[:, wanted], given.flow_time[:, wanted], data_std)
+    def _text_of_layers(self, text: TextContext | TextTokens) -> list[tuple[Any, Any]]:
+        """Return, for each layer, what its video and its action tokens read."""
+        if isinstance(text, TextContext):
+            return list(zip(text.video, text.action, strict=True))
+        video = self.video.embed_text(text)
+        action = video if self.config.is_shared else self.action_layers.embed_text(text)
+        return [(video, action)] * len(self.layers)
 
 
-def _through_layer(
-    passes: "tuple[_StreamPass, _StreamPass]",
-    attention: JointAttention,
-    layer: int,
-    video: Tensor | None,
-    action: Tensor | None,
-) -> tuple[Tensor | None, Tensor | None]:
-    """Return both streams' tokens after one layer."""
-    modulations = [p.modulation(layer) for p in passes]
-    tokens = (video, action)
-    projected = [p.project(layer, x, m) for p, x, m in zip(passes, tokens, modulations, strict=True)]
-    attended = attention(layer, *projected)
-    updated = [p.update(layer, x, a, m) for p, x, a, m in zip(passes, tokens, attended, modulations, strict=True)]
-    return updated[0], updated[1]
+def _velocity(output: Tensor | None, given: StreamInput | None, data_std: float) -> Tensor | None:
+    """Return the velocities that a stream's outputs stand for."""
+    if output is None or given is None or not data_std:
+        return output
+    wanted = slice(output.shape[1])
+    return preconditioned_velocity(output, given.values[:, wanted], given.flow_time[:, wanted], data_std)
 
 
-class _StreamPass:
-    """What the tokens of one stream meet on their way through the layers; nothing at all if the stream is absent."""
+def _per_token(flow_time: Tensor) -> Tensor:
+    """Return flow times with an axis for tokens, of length 1 where all tokens of a latent frame have the same."""
+    return flow_time.unsqueeze(2) if flow_time.ndim == 2 else flow_time
 
-    def __init__(
-        self,
-        ends: StreamEnds,
-        layers: Stream,
-        given: StreamInput | None,
-        text: list[TextKeys],
-        num_wanted: int | None,
-    ):
-        self._ends, self._layers, self._given, self._text = ends, layers, given, text
-        self._num_wanted = num_wanted
-        if given is None:
-            return
-        per_frame = given.flow_time.ndim == 2
-        self._time = ends.time(given.flow_time.unsqueeze(2) if per_frame else given.flow_time)
-        self._six = ends.time_projection(F.silu(self._time)).unflatten(-1, (6, -1))
 
-    def _block(self, layer: int) -> StreamBlock:
-        return cast("StreamBlock", self._layers.blocks[layer])
+def held_name(name: str) -> str:
+    """Return where the network holds what is stored under a name: `video.blocks.3.x` is `layers.3.video.x`."""
+    return re.sub(r"^(video|action)\.blocks\.(\d+)", r"layers.\2.\1", name)
 
-    def enter(self) -> Tensor | None:
-        return None if self._given is None else self._ends.enter(self._given.values)
 
-    def modulation(self, layer: int) -> Modulation | None:
-        return None if self._given is None else self._block(layer).modulation(self._six)
+def stored_name(name: str) -> str:
+    """Return the name under which a weight of the network is stored: the inverse of `held_name`."""
+    return re.sub(r"^layers\.(\d+)\.(video|action)", r"\2.blocks.\1", name)
 
-    def project(self, layer: int, x: Tensor | None, modulation: Modulation | None) -> Projected | None:
-        if self._given is None or x is None or modulation is None:
-            return None
-        return self._block(layer).project(x, modulation, self._given.rotary, self._num_queries(layer))
 
-    def update(
-        self, layer: int, x: Tensor | None, attended: Tensor | None, modulation: Modulation | None
-    ) -> Tensor | None:
-        if x is None or attended is None or modulation is None:
-            return x
-        num_queries = self._num_queries(layer)
-        if num_queries == 0:
-            return x[:, :0]
-        if num_queries is not None:
-            x, modulation = x[:, :num_queries], modulation.first_frames(num_queries)
-        return self._block(layer).update(x, attended, modulation, self._text[layer])
+def _with_stored_names(model: nn.Module, weights: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Rename, in place, what `state_dict` found, each stream's blocks after its ends."""
+    found = {name.removeprefix(prefix): weights.pop(name) for name in list(weights) if name.startswith(prefix)}
+    stored = {stored_name(name): value for name, value in found.items()}
+    for stream in ("video.", "action."):
+        weights.update({prefix + name: value for name, value in stored.items() if name.startswith(stream)})
 
-    def leave(self, x: Tensor | None) -> Tensor | None:
-        if x is None:
-            return None
-        return self._ends.leave(x, self._time[:, : self._num_wanted], self._layers.head_table)
 
-    def _num_queries(self, layer: int) -> int | None:
-        """Return how many frames see others in a layer; None: all."""
-        return self._num_wanted if layer == len(self._layers.blocks) - 1 else None
+def _with_held_names(model: nn.Module, weights: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Rename, in place, what `load_state_dict` is given."""
+    for name in [name for name in weights if name.startswith(prefix)]:
+        weights[prefix + held_name(name.removeprefix(prefix))] = weights.pop(name)
