@@ -46,7 +46,10 @@ def test_renames_and_names_that_can_mean_nothing_else(tmp_path, capsys) -> None:
     assert "is taken for the camera" in capsys.readouterr().out
     other = DataOptions(rename=("observation.wrist=front", "front=wrist")).open([root], robot)[0]
     assert other.camera_keys == ["observation.images.wrist", "observation.images.front"]
-    assert (other.episode(0).frames("observation.images.wrist", [3]) == dataset.episode(0).frames("observation.images.front", [3])).all()
+    assert (
+        other.episode(0).frames("observation.images.wrist", [3])
+        == dataset.episode(0).frames("observation.images.front", [3])
+    ).all()
     with pytest.raises(DatasetError, match="--rename"):
         DataOptions(rename=("nothing=top",)).open([root], robot)
 
