@@ -62,3 +62,26 @@ class RobotOptions:
 
 
 Robot = OmitArgPrefixes[RobotOptions]
+
+
+def fit_to_robot(recipe: Recipe, named: Recipe, spatial_factor: int) -> Recipe:
+    """Return a recipe whose network fits another robot than the named recipe's: its cameras, canvas and actions.
+
+    What was set by hand, so that it differs from the named recipe, is left as it is.
+
+    Args:
+        recipe: With the robot that was asked for.
+        named: The recipe without changes.
+        spatial_factor: Pixels that the video VAE makes one latent.
+    """
+    if recipe.embodiment == named.embodiment:
+        return recipe
+    if recipe.layout == named.layout:
+        recipe = replace(recipe, layout=None)
+    robot = recipe.robot()
+    fitting = {
+        "canvas": robot.layout.canvas_shape(spatial_factor),
+        "actions_per_latent_frame": robot.timing.actions_per_latent_frame,
+    }
+    changed = {n: v for n, v in fitting.items() if getattr(recipe.transformer, n) == getattr(named.transformer, n)}
+    return replace(recipe, transformer=replace(recipe.transformer, **changed))

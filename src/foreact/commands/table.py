@@ -33,6 +33,14 @@ COMMANDS: dict[str, Command] = {
     "collect": Command(
         module="collect", group=MAKE, summary="Record an expert's successful episodes as a LeRobot v3.0 dataset."
     ),
+    "doctor": Command(
+        module="doctor", group=MAKE, summary="Say what is in a dataset, and what is wrong or odd about it."
+    ),
+    "embodiment": Command(
+        module="embodiment",
+        group=MAKE,
+        summary="Propose a robot's file from a dataset: names, units, grippers, cameras, rate.",
+    ),
     "train-vae": Command(
         module="train_vae", group=MAKE, summary="Train the small video VAE on the pictures of some datasets."
     ),

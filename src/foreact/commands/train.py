@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from foreact.codecs.video_vae import VideoVAE
-from foreact.commands.datasets import Data, DataOptions
+from foreact.commands.datasets import Data, DataOptions, fit_to_robot
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
 from foreact.commands.progress import console, progress_bar
@@ -61,9 +61,9 @@ def defaults(words: Sequence[str], from_file: Mapping[str, Any]) -> dict[str, An
 
 def run(settings: Settings) -> None:
     """Train, showing the loss of every step."""
-    device, recipe = settings.machine.use(), settings.training
+    device, vae = settings.machine.use(), VideoVAE.from_pretrained(settings.vae)
+    recipe = fit_to_robot(settings.training, get_recipe(settings.recipe), vae.spatial_factor)
     datasets = settings.reading.open(settings.data, recipe.robot())
-    vae = VideoVAE.from_pretrained(settings.vae)
     steps = train(
         recipe, datasets, vae, settings.out, initial=settings.initial, latents=settings.reading.latents, device=device
     )

@@ -5,6 +5,8 @@ from jaxtyping import Float, Int, Shaped
 
 from foreact.data.findings import Finding
 
+JITTER = 0.2
+"""Deviation of a step from the usual one, as a share of it, from which rows come at uneven times."""
 RATE_TOLERANCE = 0.05
 """How far the usual step from row to row may be from the announced one, as a share of it."""
 
@@ -59,3 +61,37 @@ def check_finite(where: str, name: str, values: Shaped[np.ndarray, "rows entries
         expected="finite numbers",
         hint="leave the episode out or record it again",
     )
+
+
+def check_gaps(where: str, times_s: Float[np.ndarray, " rows"]) -> list[Finding]:
+    """Find rows that are missing in time, or come at uneven times."""
+    if len(times_s) < 3:
+        return []
+    steps = np.diff(times_s)
+    usual = float(np.median(steps))
+    wide = np.flatnonzero(steps > 1.5 * usual)
+    found = []
+    if len(wide):
+        found.append(
+            Finding(
+                severity="warning",
+                what=f"{len(wide)} gaps between rows",
+                where=where,
+                got=f"{steps[wide[0]] * 1e3:.0f} ms after row {wide[0]}",
+                expected=f"{usual * 1e3:.1f} ms",
+                hint="rows were lost: the robot seems to jump there",
+            )
+        )
+    jitter = float(np.quantile(np.abs(steps - usual), 0.9))
+    if jitter > JITTER * usual:
+        found.append(
+            Finding(
+                severity="warning",
+                what="rows come at uneven times",
+                where=where,
+                got=f"one step of ten is off by {jitter * 1e3:.1f} ms or more",
+                expected=f"{usual * 1e3:.1f} ms from row to row",
+                hint="the recorder could not keep up: record with fewer or smaller cameras",
+            )
+        )
+    return found
