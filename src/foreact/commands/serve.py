@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from rich.markup import escape
+
 from foreact.commands.progress import console, use_device
 from foreact.errors import ConfigurationError
 from foreact.policy.policy import Policy
@@ -14,6 +16,10 @@ from foreact.serving.config import Batching, Limits, ServerConfig
 from foreact.serving.logs import ServerLog
 from foreact.serving.preparation import prepare
 from foreact.serving.server import PolicyServer
+
+_SWITCH_S = 0.0005
+"""Seconds for which the thread that computes waits at most for the one that reads messages, whenever it needs Python:
+by default 5 ms, hundreds of times a chunk."""
 
 
 def serve(
@@ -42,6 +48,7 @@ def serve(
         limits=Limits(sessions=max_sessions, idle_s=idle_s),
         batching=Batching(most=max_batch),
     )
+    sys.setswitchinterval(_SWITCH_S)
     log = _open_log(log_file)
     try:
         policy = prepare(policy_name, schedule=schedule, device=use_device(device, threads))
@@ -76,7 +83,8 @@ def _tell(server: PolicyServer, policy: Policy, config: ServerConfig) -> None:
     cameras = ", ".join(f"{name} {height}x{width}" for name, (height, width) in facts.cameras.items())
     pages = server.address.replace("ws", "http", 1)
     lines = [
-        f"[bold]{config.name}[/] ({facts.digest[:12]}) drives [bold]{facts.embodiment}[/]; cameras: {cameras}.",
+        f"[bold]{escape(config.name)}[/] ({facts.digest[:12]}) drives [bold]{escape(facts.embodiment)}[/]; "
+        f"cameras: {escape(cameras)}.",
         f'Robot:   Client("{address}", "what to do", mode="{mode}"{secret})',
         f'openpi:  WebsocketClientPolicy("{server.address}")',
         f"Health:  {pages}/healthz   Metrics: {pages}/metrics   Ctrl-C ends it.",

@@ -20,6 +20,7 @@ from foreact.data.sequences import fit_codec, load_sequences
 from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
+from foreact.folders import only_writer
 from foreact.policy.checkpoint import CONFIG_FILE, save_policy, with_settings
 from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial
 from foreact.policy.policy import Networks, Policy
@@ -193,16 +194,18 @@ def train(
 
     Raises:
         CheckpointError: `folder` holds a run of other settings, or a damaged one, or `initial` does not fit.
-        ConfigurationError: The recipe's text encoder can only come with initial weights.
+        ConfigurationError: The recipe's text encoder can only come with initial weights, or somebody else writes to
+            `folder`.
         DatasetError: See `load_training_data`.
     """
-    data = load_training_data(recipe, datasets, vae)
-    networks = begin(recipe, vae, initial)
-    networks.model.to(device)
-    networks.vae.to(device).eval()
-    run = _Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial))
-    run.resume()
-    yield from run.steps()
+    with only_writer(folder):
+        data = load_training_data(recipe, datasets, vae)
+        networks = begin(recipe, vae, initial)
+        networks.model.to(device)
+        networks.vae.to(device).eval()
+        run = _Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial))
+        run.resume()
+        yield from run.steps()
 
 
 def begin(recipe: Recipe, vae: VideoVAE, initial: Path | None) -> Networks:
