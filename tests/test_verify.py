@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from foreact.commands.main import main
 
@@ -64,6 +65,20 @@ def test_eight_bits_disagree_by_what_they_cost(capsys):
     status, out, _ = verify(capsys, FOLDER, "--quantize", "int8")
     assert status == 1 and "disagrees" in out
     assert verify(capsys, FOLDER, "--quantize", "int8", "--tolerance", 0.01)[0] == 0
+
+
+@pytest.mark.parametrize(("name", "status"), [("no_guidance", 0), ("both_guided", 2)])
+def test_the_empty_instruction_is_asked_for_where_it_is_used(tmp_path, capsys, name, status):
+    folder = shutil.copytree(GOLDEN / name, tmp_path / "recording")
+    tensors = load_file(folder / "trace.safetensors")
+    del tensors["text.negative"]
+    save_file(tensors, folder / "trace.safetensors")
+    got, out, err = verify(capsys, folder, "--json")
+    assert got == status
+    if status:
+        assert "no tensor 'text.negative'" in " ".join(err.split())
+    else:
+        assert "text.negative" not in json.loads(out)["errors"] and json.loads(out)["agrees"]
 
 
 def test_a_folder_without_a_recording_is_refused(tmp_path, capsys):

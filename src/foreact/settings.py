@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
 
 T = TypeVar("T")
+MOST_JSON_BYTES = 16 * 2**20
+"""Of a configuration."""
 
 
 def to_plain(value: Any) -> Any:
@@ -85,18 +87,27 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: It is missing, no JSON, or no table.
     """
     try:
-        told = json.loads(path.read_text())
+        told = json.loads(_read_text(path))
     except OSError as error:
         got = error.strerror if path.parent.exists() else f"there is no folder {path.parent} either"
         cure = "check the path; of a folder that was downloaded or copied, get the whole"
         raise CheckpointError(f"no file {path}", got=got, cure=cure) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"configuration {path}", got=str(error), allowed="JSON", cure="fetch it again: it is damaged"
+            f"configuration {path}", got=str(error)[:200], allowed="JSON", cure="fetch it again: it is damaged"
         ) from error
     if not isinstance(told, dict):
         raise CheckpointError(f"configuration {path}", got=type(told).__name__, allowed="a table of names and values")
     return told
+
+
+def _read_text(path: Path) -> str:
+    """Return what is in a file; a pipe or a device, which may never end, and what is far too large are refused."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise CheckpointError(f"configuration {path}", got="no ordinary file", allowed="JSON in a file")
+    if (size := path.stat().st_size) > MOST_JSON_BYTES:
+        raise CheckpointError(f"configuration {path}", got=f"{size} bytes", allowed=f"up to {MOST_JSON_BYTES}")
+    return path.read_text()
 
 
 def list_builder(what: str, build: Callable[[Any], T]) -> Callable[[Any], tuple[T, ...]]:

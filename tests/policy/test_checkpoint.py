@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import shutil
 from pathlib import Path
 
@@ -136,6 +137,68 @@ def test_the_robot_is_read_without_weights(saved: Path) -> None:
 def test_a_damaged_configuration_is_refused(saved: Path, text: str) -> None:
     (saved / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"config\.json"):
+        load_policy(saved)
+
+
+def enlarge(settings: dict, name: str, value: object) -> None:
+    *path, last = name.split("/")
+    for each in path:
+        settings = settings[each]
+    settings[last] = value
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value"),
+    [
+        ("config.json", "transformer/num_layers", 10**6),
+        ("config.json", "transformer/video_ffn_dim", 10**12),
+        ("config.json", "transformer/action_ffn_dim", 10**30),
+        ("config.json", "transformer/text_dim", 10**9),
+        ("config.json", "transformer/text_length", 10**10),
+        ("config.json", "transformer/frequency_dim", 10**10),
+        ("config.json", "inference/video_steps", 10**9),
+        ("config.json", "inference/action_steps", 10**9),
+        ("config.json", "text_encoder/max_length", 10**10),
+        ("config.json", "inference/window", 10**12),
+        ("vae/config.json", "base_dim", 10**5),
+        ("vae/config.json", "base_dim", 10**9),
+        ("vae/config.json", "num_res_blocks", 10**6),
+        ("vae/config.json", "z_dim", 10**7),
+        ("vae/config.json", "dim_mult", [1] * 10**5),
+    ],
+)
+def test_what_is_larger_than_its_files_is_refused_before_it_is_built(saved: Path, file: str, name: str, value) -> None:
+    settings = json.loads((saved / file).read_text())
+    enlarge(settings, name, value)
+    (saved / file).write_text(json.dumps(settings))
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError) as refused:
+        load_policy(saved)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 200 * 1024
+
+
+@pytest.mark.parametrize("file", ["config.json", "vae/config.json", "model.safetensors.index.json"])
+def test_tables_in_tables_are_refused(saved: Path, file: str) -> None:
+    (saved / "model.safetensors").unlink() if "index" in file else None
+    (saved / file).write_text('{"a":' * 200_000 + "1" + "}" * 200_000)
+    with pytest.raises(CheckpointError) as refused:
+        load_policy(saved)
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.parametrize("file", ["config.json", "vae/config.json", "model.safetensors"])
+def test_a_pipe_is_no_file(saved: Path, file: str) -> None:
+    (saved / file).unlink()
+    os.mkfifo(saved / file)
+    with pytest.raises(CheckpointError):
+        load_policy(saved)
+
+
+def test_a_configuration_of_gigabytes_is_not_read(saved: Path) -> None:
+    with (saved / "config.json").open("r+b") as file:
+        file.truncate(4 * 2**30)
+    with pytest.raises(CheckpointError, match="got: 4294967296 bytes; allowed: up to 16777216"):
         load_policy(saved)
 
 

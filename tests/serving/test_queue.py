@@ -36,10 +36,17 @@ def test_what_cannot_be_batched_comes_alone_when_it_is_due() -> None:
 
 def test_what_can_wait_comes_last_and_never_with_what_cannot() -> None:
     waiting = queue()
-    for name, due_s, urgency in (("flood", 1.0, 2), ("late", 9.0, 0), ("simulator", 2.0, 2), ("standing", 9.0, 1)):
+    for name, due_s, urgency in (
+        ("flood", 1.0, 3),
+        ("late", 9.0, 0),
+        ("simulator", 2.0, 3),
+        ("once", 5.0, 2),
+        ("standing", 9.0, 1),
+    ):
         waiting.put(name, due_s=due_s, batchable=True, urgency=Urgency(urgency))
     assert names(waiting.take(lambda _: 0.0)) == ["late"]
     assert names(waiting.take(lambda _: 0.0)) == ["standing"]
+    assert names(waiting.take(lambda _: 0.0)) == ["once"]
     assert names(waiting.take(lambda _: 0.0)) == ["flood", "simulator"]
 
 
@@ -135,8 +142,8 @@ def test_who_was_held_back_for_long_comes_alone_and_not_one_after_another(monkey
     monkeypatch.setattr("foreact.serving.queue.MOST_HELD_S", 0.1)
     monkeypatch.setattr("foreact.serving.queue.BETWEEN_FORCED_S", 1000.0)
     waiting = queue()
-    for name in ("standing", "also standing"):
-        waiting.put(name, due_s=0.0, batchable=True, urgency=Urgency.STANDS)
+    for name, urgency in (("once", Urgency.ONCE), ("standing", Urgency.STANDS), ("also standing", Urgency.STANDS)):
+        waiting.put(name, due_s=0.0, batchable=True, urgency=urgency)
     sleep(0.2)
     for name in ("a", "b"):
         waiting.put(name, due_s=0.0, batchable=True)

@@ -15,6 +15,9 @@ from torch import Tensor
 
 from foreact.errors import CheckpointError, ConfigurationError
 
+_MOST_NUMBERS = 2**24
+"""Of an instruction, all its words together: a thousand times what any is."""
+
 
 @dataclass(frozen=True)
 class TextEmbedding:
@@ -58,6 +61,9 @@ class HashedWordEncoder:
             raise ConfigurationError("dim of the word encoder", got=self.dim, allowed="a positive even number")
         if self.max_length < 1:
             raise ConfigurationError("max_length of the word encoder", got=self.max_length, allowed="at least 1")
+        if self.max_length * self.dim > _MOST_NUMBERS:
+            got, allowed = f"{self.max_length} words of {self.dim} numbers", f"up to {_MOST_NUMBERS} numbers"
+            raise ConfigurationError("an instruction of the word encoder", got=got, allowed=allowed)
 
     def encode(self, instructions: list[str]) -> TextEmbedding:
         """Tokens [batch, max_length, dim]; an instruction without words has length 0 and only zeros."""

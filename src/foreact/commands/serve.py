@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from rich.markup import escape
+
 from foreact.commands.options import Machine, MachineOptions, PolicyName, named
 from foreact.commands.progress import console
 from foreact.errors import ConfigurationError
@@ -18,6 +20,10 @@ from foreact.serving.config import Batching, Limits, ServerConfig
 from foreact.serving.logs import ServerLog
 from foreact.serving.preparation import prepare
 from foreact.serving.server import PolicyServer
+
+_SWITCH_S = 0.0005
+"""Seconds for which the thread that computes waits at most for the one that reads messages, whenever it needs Python:
+by default 5 ms, hundreds of times a chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,7 @@ def run(settings: Settings) -> None:
         limits=Limits(sessions=settings.max_sessions, idle_s=settings.idle_s),
         batching=Batching(most=settings.max_batch),
     )
+    sys.setswitchinterval(_SWITCH_S)
     log = _open_log(settings.log_file)
     try:
         policy = prepare(settings.policy, schedule=settings.schedule, device=settings.machine.use())
@@ -102,7 +109,8 @@ def _tell(server: PolicyServer, policy: Policy, config: ServerConfig) -> None:
     cameras = ", ".join(f"{name} {height}x{width}" for name, (height, width) in facts.cameras.items())
     pages = server.address.replace("ws", "http", 1)
     lines = [
-        f"[bold]{config.name}[/] ({facts.digest[:12]}) drives [bold]{facts.embodiment}[/]; cameras: {cameras}.",
+        f"[bold]{escape(config.name)}[/] ({facts.digest[:12]}) drives [bold]{escape(facts.embodiment)}[/]; "
+        f"cameras: {escape(cameras)}.",
         f'Robot:   Client("{address}", "what to do", mode="{mode}"{secret})',
         f'openpi:  WebsocketClientPolicy("{server.address}")',
         f"Health:  {pages}/healthz   Metrics: {pages}/metrics   Ctrl-C ends it.",

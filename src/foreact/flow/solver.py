@@ -9,6 +9,9 @@ from torch import Tensor
 from foreact.errors import ConfigurationError
 from foreact.flow.path import shift_flow_time
 
+MOST_STEPS = 10_000
+"""Of a schedule: far more than any sampler takes, and few enough that their times are listed at once."""
+
 
 def euler_times(num_steps: int, *, shift: float = 1.0, stop: float = 1.0) -> list[float]:
     """Return the num_steps + 1 flow times from 0 to `stop` that a solver visits.
@@ -17,11 +20,11 @@ def euler_times(num_steps: int, *, shift: float = 1.0, stop: float = 1.0) -> lis
     little, because a shifted schedule spends most of its steps near noise.
 
     Raises:
-        ConfigurationError: `num_steps` below 0, `shift` not above 0, `stop` outside [0, 1], or a way to go with no
-            steps to do it.
+        ConfigurationError: `num_steps` below 0 or above `MOST_STEPS`, `shift` not above 0, `stop` outside [0, 1], or a
+            way to go with no steps to do it.
     """
-    if num_steps < 0:
-        raise ConfigurationError("number of denoising steps", got=num_steps, allowed="0 or more")
+    if not 0 <= num_steps <= MOST_STEPS:
+        raise ConfigurationError("number of denoising steps", got=num_steps, allowed=f"0 to {MOST_STEPS}")
     if not 0.0 <= stop <= 1.0:
         raise ConfigurationError("flow time to stop at", got=stop, allowed="[0, 1]")
     if not shift > 0:

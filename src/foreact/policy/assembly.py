@@ -16,7 +16,8 @@ from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy.placement import IN_MEMORY, Footprint, Placement, check_memory, layers, place, placed_when_whole
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig, cache_numbers
-from foreact.shards import TensorFolder, load_strictly
+from foreact.settings import to_plain
+from foreact.shards import TensorFolder, check_sizes, load_strictly
 from foreact.transformer.model import TransformerConfig, WorldActionModel
 
 VAE_FOLDER, TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER = "vae", "text_encoder", "tokenizer"
@@ -70,9 +71,10 @@ def build_networks(stored: StoredNetworks, inference: InferenceConfig, placement
         CheckpointError: There is too little memory (said before anything is loaded), or the files are not what
             `stored` says.
     """
+    what = f"the policy in {stored.folder}"
+    check_sizes(to_plain(stored.transformer), stored.tensors, "num_layers", f"settings of {what}")
     with torch.device("meta"):
         model = WorldActionModel(stored.transformer)
-    what = f"the policy in {stored.folder}"
     check_memory(_footprint(stored, model, inference), placement, what)
     renamed = (pair for name, tensor in stored.tensors.items() for pair in stored.rename(name, tensor))
     # Layers that are quantised or stay at home come to the device later, one by one, or not at all.

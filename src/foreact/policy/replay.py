@@ -176,6 +176,8 @@ def replay(recording: Recording, policy: Policy) -> Iterator[Agreement]:
     settings = recording.settings
     yield from _schedules(settings, policy.config)
     for name, words in (("text.positive", settings.prompt), ("text.negative", "")):
+        if name not in recording.tensors and not words and policy.config.rows == 1:
+            continue  # without guidance the empty instruction is never read
         yield _agreement(recording, name, policy.networks.text_encoder.encode([words]).tokens)
     policy.predictor = listener = _Listener(policy.predictor, recording)
     session = policy.start(settings.prompt)
@@ -268,5 +270,5 @@ def _read_settings(path: Path) -> TraceSettings:
         return from_plain(TraceSettings, json.loads(path.read_text()), f"recording {path}")
     except OSError as error:
         raise CheckpointError(f"recording {path}", got=error.strerror, allowed="settings of a rollout") from error
-    except (ValueError, ConfigurationError) as error:
+    except (ValueError, RecursionError, ConfigurationError) as error:
         raise CheckpointError(f"recording {path}", got=str(error)) from error

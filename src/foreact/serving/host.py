@@ -161,7 +161,7 @@ class Host:
         question = Question(controller=make, given=asked.observation)
         timing = self._policy.embodiment.timing
         moved_s = timing.actions_per_latent_frame / timing.action_hz  # it does not say what it executed
-        urgency = Urgency.AHEAD if connection.pace.is_ahead(moved_s, arrival_s) else Urgency.STANDS
+        urgency = Urgency.AHEAD if connection.pace.is_ahead(moved_s, arrival_s) else Urgency.ONCE
         computed: Computed = await self._wait(lambda: self._engine.ask(question, urgency=urgency))
         previous_ms, connection.previous_total_ms = connection.previous_total_ms, (monotonic() - arrival_s) * 1e3
         return write_reply(_checked(computed), previous_ms)

@@ -30,8 +30,10 @@ class Urgency(IntEnum):
     MOVES = 0
     """The robot moves, and will run out of actions."""
     STANDS = 1
-    """The robot stands still until it is answered, or nobody knows whether it moves."""
-    AHEAD = 2
+    """The robot stands still until it is answered."""
+    ONCE = 2
+    """Nobody knows whether a robot moves: the client says nothing but what it sees now."""
+    AHEAD = 3
     """It asks faster than any robot moves: a simulator, or a flood."""
 
 
@@ -145,12 +147,17 @@ class DueQueue(Generic[T]):
         """Take out the one that has been held back for too long, if it may be begun now."""
         if self._closed or now_s - self._forced_s < BETWEEN_FORCED_S:
             return None
-        held = [each for each in self._heap if each.urgency is Urgency.STANDS]
-        if self._heap[0].urgency is Urgency.AHEAD:
-            held = self._heap
-        oldest = min(held, key=lambda each: each.since_s, default=None)
-        if oldest is None or now_s - oldest.since_s < MOST_HELD_S:
+        moves, alone = Urgency.MOVES, self._heap[0].urgency is Urgency.AHEAD
+        held = [
+            each
+            for each in self._heap
+            if each.urgency is not moves
+            and (alone or each.urgency is not Urgency.AHEAD)
+            and now_s - each.since_s >= MOST_HELD_S
+        ]
+        if not held:
             return None
+        oldest = min(held, key=lambda each: (each.urgency, each.since_s))
         self._forced_s = now_s
         self._heap.remove(oldest)
         heapq.heapify(self._heap)

@@ -57,8 +57,8 @@ def _allowed(stem: str) -> str:
 def _read_index(path: Path) -> dict[str, str]:
     try:
         index = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"index {path}", got=str(error), allowed="JSON", cure="fetch it again") from error
+    except (ValueError, OSError, RecursionError) as error:
+        raise CheckpointError(f"index {path}", got=str(error)[:200], allowed="JSON", cure="fetch it again") from error
     listed = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(listed, dict) or not listed:
         raise CheckpointError(f"index {path}", got="no weight_map", allowed="a table of tensors and their files")

@@ -1,12 +1,18 @@
 """Tensors into a network, one at a time: its memory never doubles, and every tensor is accounted for."""
 
+import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from foreact.errors import CheckpointError
 from foreact.shards.files import list_some
+from foreact.shards.reading import TensorFolder
+
+_MOST_ENTRIES = 256
+"""Of a list in the settings of a network."""
 
 
 def load_strictly(
@@ -84,3 +90,27 @@ def _replace(
 def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
     path, _, leaf = name.rpartition(".")
     return module.get_submodule(path), leaf
+
+
+def check_sizes(settings: Mapping[str, Any], stored: TensorFolder, depth: str, what: str) -> None:
+    """Refuse settings of a network that is larger than its files, before any of it is built.
+
+    Args:
+        settings: Its sizes, among others.
+        stored: Its tensors.
+        depth: Name of the setting that counts its layers: there are no more of them than tensors.
+        what: The settings, for the message.
+
+    Raises:
+        CheckpointError: A number is greater than that of all numbers in the files, or a list is longer than any.
+    """
+    most = sum(math.prod(stored.shape(name)) for name in stored.names)
+    for name, value in settings.items():
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if len(numbers) > _MOST_ENTRIES:
+            raise CheckpointError(what, got=f"{name} of {len(numbers)} entries", allowed=f"up to {_MOST_ENTRIES}")
+        allowed = len(stored.names) if name == depth else most
+        for number in numbers:
+            if isinstance(number, int | float) and abs(number) > allowed:
+                got = f"{name} {number:g}" if isinstance(number, float) else f"{name} {str(number)[:40]}"
+                raise CheckpointError(what, got=got, allowed=f"up to {allowed}: the files hold no more")

@@ -19,6 +19,7 @@ from foreact.data.sequences import fit_codec, load_sequences
 from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
+from foreact.folders import only_writer
 from foreact.policy.checkpoint import CONFIG_FILE, save_policy, with_settings
 from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial
 from foreact.policy.instructions import kept
@@ -215,19 +216,20 @@ def train(
 
     Raises:
         CheckpointError: `folder` holds a run of other settings, or a damaged one, or `initial` does not fit.
-        ConfigurationError: The recipe's text encoder can only come with initial weights, or this is one of several
-            processes.
+        ConfigurationError: The recipe's text encoder can only come with initial weights, this is one of several
+            processes, or somebody else writes to `folder`.
         DatasetError: See `load_training_data`.
         TrainingError: A loss or gradient is no finite number.
     """
     check_alone()
-    data = load_training_data(recipe, datasets, vae, latents=latents)
-    networks = begin(recipe, vae, initial)
-    networks.model.to(device)
-    networks.vae.to(device).eval()
-    run = _Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial))
-    run.resume()
-    yield from run.steps()
+    with only_writer(folder):
+        data = load_training_data(recipe, datasets, vae, latents=latents)
+        networks = begin(recipe, vae, initial)
+        networks.model.to(device)
+        networks.vae.to(device).eval()
+        run = _Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial))
+        run.resume()
+        yield from run.steps()
 
 
 def begin(recipe: Recipe, vae: VideoVAE, initial: Path | None) -> Networks:
