@@ -10,7 +10,8 @@ import tyro
 from foreact.codecs.video_vae import VideoVAE
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import console
+from foreact.commands.train_progress import show
 from foreact.data.episodes import EpisodeDataset
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
@@ -60,16 +61,10 @@ def defaults(words: Sequence[str], from_file: Mapping[str, Any]) -> dict[str, An
 
 def run(settings: Settings) -> None:
     """Train, showing the loss of every step."""
-    device, recipe = settings.machine.use(), settings.training
+    device = settings.machine.use()
     datasets = [EpisodeDataset(root) for root in settings.data]
     vae = VideoVAE.from_pretrained(settings.vae)
-    steps = train(recipe, datasets, vae, settings.out, initial=settings.initial, device=device)
-    with progress_bar() as bar:
-        shown = bar.add_task("training", total=recipe.optimization.num_steps, figures="")
-        for now in steps:
-            losses = f"video {now.dynamics:.3f}, actions {now.inverse:.3f}"
-            if recipe.corruption.forward_dynamics_probability:
-                losses += f", forward dynamics {now.forward_dynamics:.3f}"
-            bar.update(shown, completed=now.step, figures=f"loss {now.loss:.3f} ({losses})  {now.judged}")
+    steps = train(settings.training, datasets, vae, settings.out, initial=settings.initial, device=device)
+    show(steps, console)
     policy = settings.out / POLICY_FOLDER
     console.print(f"The policy is in [bold]{policy}[/]: foreact.load({str(policy)!r}).")

@@ -284,7 +284,7 @@ class _Run:
                     self._judge(log)
                 if done or state.step % recipe.save_every == 0:
                     self._save()
-                yield progress
+                yield replace(progress, judged=self._judged)
 
     def _step(self, log: Any) -> Progress:
         recipe, state, settings = self._recipe, self._state, self._recipe.optimization
