@@ -41,7 +41,7 @@ def test_a_block_runs_as_printed(code: str, tmp_path: Path) -> None:
 
 def test_the_notebook_runs() -> None:
     cells = json.loads((ROOT / "examples" / "imagine.ipynb").read_text())["cells"]
-    code = "\n".join(cell["source"] for cell in cells if cell["cell_type"] == "code")
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     settings = os.environ | {"MPLBACKEND": "Agg"}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
