@@ -1,12 +1,16 @@
-"""One client misbehaves: do the others notice? And what when the server dies?
+"""One client misbehaves, or attacks: do the others notice? And what when the server dies?
 
 Robots without physics ask a server for chunks, each once per chunk's duration, all the time. Beside them a process of
-its own commits one fault after another, quiet in between. A chunk is late if it took longer than what its robot had
-under way. Then the server is killed under robots that are driven by the machine's clock, and started again. Exits with
-1 if a robot got a late chunk or an error during a fault and not when it was quiet, if a client needed more than 2 s
-after the server was back, or if a robot executed something else than what was decided, each action once.
+its own commits one fault after another, quiet before and after each. A chunk is late if it took longer than what its
+robot had under way. In the middle of each fault a newcomer connects and takes its first chunk. Then the server is
+killed under robots that are driven by the machine's clock, and started again.
 
-    python benchmarks/faults.py [--robots 2] [--seconds 10] [--out benchmarks/results]
+Exits with 1 if during a fault more chunks were late than in the quiet before and after it, a robot was lost, the
+newcomer got no chunk, the server's memory grew by more than `MOST_GROWTH_MB` and what its sessions may take, or its
+log to more than `MOST_LOG_MB`; if a client needed more than 2 s after the server was back; or if a robot executed
+something else than what was decided, each action once.
+
+    python benchmarks/faults.py [--robots 2] [--seconds 10] [--faults NAME ...] [--out benchmarks/results]
 """
 
 import argparse
@@ -27,6 +31,8 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
+from attacks import ATTACKS
 from misbehaviour import FAULTS, TOKEN, Target, ask, begun, commit, speaking
 
 from foreact.control.client import Client
@@ -37,7 +43,12 @@ from foreact.files import write_whole
 from foreact.types import Observation
 from serving import FakeRobot, server, unsurprised
 
-MOST_RESUME_S = 2.0
+ALL = FAULTS | ATTACKS
+MOST_RESUME_S, MOST_NEWCOMER_S = 2.0, 10.0
+MOST_GROWTH_MB, MOST_LOG_MB = 256, 100
+"""Of the server's memory, what `--max-sessions` sessions take apart; and of all files of its log."""
+SESSION_MB = 40
+"""Of one session of the shipped policy, caches and pictures, rounded up."""
 KILL_AFTER_S, AWAY_S, GO_ON_S = 6.0, 3.0, 8.0
 
 
@@ -53,10 +64,11 @@ class Answer:
     late: bool
 
 
-async def healthy(address: str, number: int, count: int, target: Target, answers: list[Answer]) -> None:
+async def healthy(address: str, number: int, given: argparse.Namespace, target: Target, answers: list[Answer]) -> None:
     """One robot, until cancelled."""
+    count = given.robots
     async with speaking(address) as (connection, facts):
-        name, fake = await begun(connection, facts, number)
+        name, fake = await begun(connection, facts, number, given.slow)
         target.victims.append(name)
         sequence, due_s = 1, time.monotonic() + number / count * fake.period_s
         while True:
@@ -82,21 +94,55 @@ def figures(answers: list[Answer]) -> dict:
     }
 
 
-async def beside(address: str, given: argparse.Namespace) -> list[dict]:
+async def newcomer(address: str) -> float:
+    """Return the seconds until one who comes now has its first chunk; infinity if it gets none."""
+    begun_s = time.monotonic()
+    while time.monotonic() - begun_s < MOST_NEWCOMER_S:
+        try:
+            async with asyncio.timeout(MOST_NEWCOMER_S), speaking(address) as (connection, facts):
+                await begun(connection, facts, 99)
+            return time.monotonic() - begun_s
+        except Exception:  # whatever it is: it tries again, as our client does
+            await asyncio.sleep(0.5)
+    return float("inf")
+
+
+def loop_s(process: psutil.Process) -> float:
+    """Return the processor time of the thread on which the server's event loop runs."""
+    return next(each.user_time + each.system_time for each in process.threads() if each.id == process.pid)
+
+
+async def watch(process: psutil.Process, memory_mb: list[float]) -> None:
+    """Note the server's memory, until cancelled."""
+    while True:
+        memory_mb.append(process.memory_info().rss / 1e6)
+        await asyncio.sleep(0.2)
+
+
+def log_mb(path: Path) -> float:
+    """Return what the log's files take."""
+    return sum(each.stat().st_size for each in path.parent.glob(f"{path.name}*")) / 1e6
+
+
+async def beside(address: str, process: psutil.Process, log: Path, given: argparse.Namespace) -> list[dict]:
     """Let robots ask, commit every fault in turn, quiet before each; return the figures of each window."""
     target, answers = Target(address), list[Answer]()
-    robots = [
-        asyncio.create_task(healthy(address, number, given.robots, target, answers)) for number in range(given.robots)
-    ]
+    robots = [asyncio.create_task(healthy(address, number, given, target, answers)) for number in range(given.robots)]
     rows = []
 
     async def window(name: str, seconds: float) -> dict:
-        begin_s = time.monotonic()
-        await asyncio.sleep(seconds)
+        begin_s, begin_loop_s, memory_mb = time.monotonic(), loop_s(process), list[float]()
+        watching = asyncio.create_task(watch(process, memory_mb))
+        await asyncio.sleep(seconds / 2)
+        came_s = None if name.startswith("(") else await newcomer(address)
+        await asyncio.sleep(max(0.0, begin_s + seconds - time.monotonic()))
         await asyncio.sleep(1.0)  # what was asked last is answered
+        watching.cancel()
+        busy = (loop_s(process) - begin_loop_s) / (time.monotonic() - begin_s)
         ended = [each for each in robots if each.done()]
         asked = [each for each in answers if begin_s <= each.asked_s < begin_s + seconds]
         row = {"what": name} | figures(asked) | {"robots_lost": len(ended)}
+        row |= {"memory_mb": max(memory_mb), "log_mb": log_mb(log), "newcomer_s": came_s, "loop_busy": busy}
         rows.append(row)
         return row
 
@@ -106,7 +152,7 @@ async def beside(address: str, given: argparse.Namespace) -> list[dict]:
     for name in given.faults:
         tell(await window("(quiet)", given.seconds))
         told = context.Queue()
-        attacker = context.Process(target=commit, args=(name, target, given.seconds, told), daemon=True)
+        attacker = context.Process(target=commit, args=(ALL[name], target, given.seconds, told), daemon=True)
         attacker.start()
         await asyncio.to_thread(told.get, True, 60.0)
         row = await window(name, given.seconds)
@@ -123,9 +169,11 @@ async def beside(address: str, given: argparse.Namespace) -> list[dict]:
 
 
 def tell(row: dict) -> None:
+    done = ", ".join(f"{name}: {count}" for name, count in row.get("done", {}).items())
     print(
         f"{row['what']:36s} {row['chunks']:6d} {row['late']:5d} {row['p50_ms']:8.0f} {row['p95_ms']:8.0f} "
-        f"{row['worst_ms']:8.0f}  {', '.join(f'{k}: {v}' for k, v in row.get('done', {}).items())}",
+        f"{row['worst_ms']:8.0f} {row['loop_busy']:5.1%} {row['memory_mb']:6.0f} {row['log_mb']:6.2f} "
+        f"{row['newcomer_s'] or 0:8.1f}  {done}",
         flush=True,
     )
 
@@ -161,7 +209,7 @@ def driven(address: str, number: int, stop: threading.Event, kept: dict) -> None
             chunks.append((time.monotonic(), placed))
             robot.done = robot.done or stop.is_set()
 
-        config = client.facts.control_config(watchdog_s=None)
+        config = client.facts.control_config(watchdog_s=None, unlimited=True)  # it moves nothing
         report = drive(
             robot, client, config, clock=clock, worker=ThreadWorker(clock), standstill=robot.state, on_chunk=note
         )
@@ -216,13 +264,25 @@ def killed_and_restarted(given: argparse.Namespace, token_file: Path) -> dict:
     }
 
 
-def failures(rows: list[dict], restart: dict | None) -> list[str]:
+def failures(rows: list[dict], restart: dict | None, most_sessions: int) -> list[str]:
     """Return what did not hold."""
-    quiet = sum(row["late"] for row in rows if row["what"] == "(quiet)")
-    found = [f"{row['what']}: {row['late']} late chunks" for row in rows if row["late"] and not quiet]
-    found += [f"{row['what']}: {row['robots_lost']} robots lost" for row in rows if row["robots_lost"]]
-    if quiet:
-        found.append(f"{quiet} chunks were late when it was quiet: nothing can be said of the faults")
+    found, most_mb = [], rows[0]["memory_mb"] + MOST_GROWTH_MB + most_sessions * SESSION_MB
+    for before, row, after in zip(rows[::2], rows[1::2], rows[2::2], strict=False):
+        late, quiet = (
+            row["late"] / max(1, row["chunks"]),
+            max(each["late"] / max(1, each["chunks"]) for each in (before, after)),
+        )
+        if late > quiet:
+            found.append(f"{row['what']}: {row['late']} of {row['chunks']} chunks late, {quiet:.0%} when it was quiet")
+        if row["newcomer_s"] > MOST_NEWCOMER_S:
+            found.append(f"{row['what']}: a newcomer got no chunk")
+    for row in rows:
+        if row["robots_lost"]:
+            found.append(f"{row['what']}: {row['robots_lost']} robots lost")
+        if row["memory_mb"] > most_mb:
+            found.append(f"{row['what']}: {row['memory_mb']:.0f} MB, allowed {most_mb:.0f} MB")
+    if rows[-1]["log_mb"] > MOST_LOG_MB:
+        found.append(f"the log has {rows[-1]['log_mb']:.0f} MB")
     if restart is not None:
         if restart["came_through"] < restart["robots"] or max(restart["resumed_after_s"]) > MOST_RESUME_S:
             found.append(f"clients went on {restart['resumed_after_s']} s after the server was back")
@@ -236,36 +296,38 @@ def main() -> None:
     parser.add_argument("--policy", default="tiny")
     parser.add_argument("--robots", type=int, default=2, help="healthy ones; as many as the machine serves in time")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each fault, and of the quiet before it")
-    parser.add_argument("--faults", nargs="*", default=list(FAULTS), choices=list(FAULTS))
+    parser.add_argument("--faults", nargs="*", default=list(ALL), choices=list(ALL))
     parser.add_argument(
         "--schedule", default="turbo", help="a quick one leaves the robots some slack on a slow machine"
     )
     parser.add_argument("--threads", type=int, default=1, help="of the server")
+    parser.add_argument("--slow", type=float, default=1.0, help="times slower that the robots move, on a busy machine")
+    parser.add_argument("--sessions", type=int, default=16, help="that the server has room for")
     parser.add_argument("--no-restart", action="store_true", help="do not kill the server at the end")
     parser.add_argument("--out", type=Path, default=None)
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
         token_file = Path(folder) / "token.txt"
         token_file.write_text(TOKEN)
-        print("what                                 chunks  late   p50 ms   p95 ms worst ms  of the fault")
-        # The log goes to a disk that is full: that must not matter either.
-        options = ["--token-file", str(token_file)]
-        log = "/dev/full" if Path("/dev/full").exists() else os.devnull
+        columns = "chunks  late   p50 ms   p95 ms worst ms  loop     MB log MB newcomer"
+        print(f"what                                 {columns}  of the fault")
+        options, log = ["--token-file", str(token_file)], Path(folder) / "server.log"
+        settings = (given.schedule, 16, given.sessions, given.threads)
         with unsurprised(given.policy) as given.policy:
-            with server(given.policy, given.schedule, 16, 64, given.threads, options=options, log=log) as (address, _):
-                rows = asyncio.run(beside(address, given))
+            with server(given.policy, *settings, options=options, log=str(log)) as (address, pid):
+                rows = asyncio.run(beside(address, psutil.Process(pid), log, given))
             restart = None if given.no_restart else killed_and_restarted(given, token_file)
     if restart is not None:
         print(json.dumps(restart, indent=1))
-    found = failures(rows, restart)
+    found = failures(rows, restart, given.sessions)
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
         told = {
             "machine": platform.processor() or platform.machine(),
             "cores": len(os.sched_getaffinity(0)),
             "load_after": os.getloadavg()[0],
-            "log_file": log,
             "robots": given.robots,
+            "slow": given.slow,
             "schedule": given.schedule,
             "windows": rows,
             "restart": restart,

@@ -47,9 +47,9 @@ async def ask(connection: ClientConnection, message: Any) -> Any:
     return read_reply(await connection.recv())
 
 
-async def begun(connection: ClientConnection, facts, number: int) -> tuple[str, FakeRobot]:
-    """Start a session and take its first chunk; return its name and its robot."""
-    fake = FakeRobot(facts, number)
+async def begun(connection: ClientConnection, facts, number: int, slow: float = 1.0) -> tuple[str, FakeRobot]:
+    """Start a session and take its first chunk; return its name and its robot, so many times slower than it could."""
+    fake = FakeRobot(facts, number, slow)
     start = Start(
         version=VERSION,
         instruction=f"robot {number}",
@@ -207,7 +207,10 @@ async def refused(connection: ClientConnection, data: bytes, done: Counter) -> N
         done[error.code] += 1
 
 
-def commit(name: str, target: Target, seconds: float, told: Any) -> None:
+Fault = Callable[[Target, Counter], Awaitable[None]]
+
+
+def commit(fault: Fault, target: Target, seconds: float, told: Any) -> None:
     """Commit one fault in this process: say that it begins, and at its end what was done."""
     done = Counter()
     os.nice(19)  # it would be on another machine: it may take the server's attention, and not the robots' processors
@@ -215,7 +218,7 @@ def commit(name: str, target: Target, seconds: float, told: Any) -> None:
 
     async def go_on() -> None:
         with suppress(TimeoutError, ConnectionClosed, OSError):
-            await asyncio.wait_for(FAULTS[name](target, done), seconds)
+            await asyncio.wait_for(fault(target, done), seconds)
 
     try:
         asyncio.run(go_on())

@@ -60,7 +60,8 @@ class Load:
 class FakeRobot:
     """Says what a robot would, of its number's noise."""
 
-    def __init__(self, facts: Facts, number: int):
+    def __init__(self, facts: Facts, number: int, slow: float = 1.0):
+        """See the module; it moves `slow` times slower than the policy's robot."""
         rng = np.random.default_rng(number)
         per_frame, dofs = facts.actions_per_latent_frame, len(facts.action_names)
         self.num_actions = facts.latent_frames_per_chunk * per_frame
@@ -71,8 +72,8 @@ class FakeRobot:
         }
         self.actions = rng.uniform(0, 0.1, (self.num_actions, dofs)).astype(np.float32)
         self.under_way = self.actions[: max(1, facts.latent_frames_per_chunk // 2) * per_frame]
-        self.period_s = self.num_actions / facts.action_hz
-        self.slack_s = len(self.under_way) / facts.action_hz
+        self.period_s = slow * self.num_actions / facts.action_hz
+        self.slack_s = slow * len(self.under_way) / facts.action_hz
 
     def begin(self, session: str) -> Begin:
         """Its first observation."""

@@ -18,7 +18,6 @@ from ray import serve
 
 from foreact.control.client import Client
 from foreact.control.clock import RealClock
-from foreact.control.config import ControlConfig
 from foreact.control.controller import Turn
 from foreact.control.drive import drive
 from foreact.control.report import DriveReport
@@ -91,13 +90,9 @@ def drive_one(number: int, watched: dict[int, Watched]) -> tuple[DriveReport, bo
     with Client(address, robot.instruction, seed=number, read_state=lambda: robot.state) as client:
         watched[number] = Watched(client, f"robot {number}")
         facts, clock = client.facts, RealClock()
-        config = ControlConfig(
-            action_hz=facts.action_hz,
-            camera_stride=facts.camera_stride,
-            actions_per_latent_frame=facts.actions_per_latent_frame,
-            latent_frames_per_chunk=facts.latent_frames_per_chunk,
-            watchdog_s=30.0,  # a robot that stands still for a while is what is to be seen here
-        )
+        config = facts.control_config(
+            watchdog_s=30.0
+        )  # a robot that stands still for a while is what is to be seen here
         worker = ThreadWorker(clock)
         report = drive(robot, watched[number], config, clock=clock, worker=worker, standstill=robot.state)
     success = bool(robot.info["success"])

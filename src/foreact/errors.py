@@ -82,6 +82,10 @@ class CheckpointError(ForeactError):
     """A checkpoint that is missing, damaged, or of another configuration."""
 
 
+class TrainingError(ForeactError):
+    """A training run that cannot go on."""
+
+
 class CapacityError(ForeactError):
     """No room for more now; what runs goes on."""
 

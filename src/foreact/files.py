@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 READABLE = 0o644
+LFS_POINTER = b"version https://git-lfs"
+LFS_CURE = "fetch the files it stands for: run `git lfs pull` in the folder, or download it with `hf download`"
 
 
 def write_whole(path: Path, content: bytes | Callable[[Path], object]) -> None:
@@ -29,3 +31,12 @@ def write_whole(path: Path, content: bytes | Callable[[Path], object]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file is a git-lfs pointer: three lines that stand in for a large file that was not fetched."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False

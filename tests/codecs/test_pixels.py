@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from foreact.codecs.pixels import pixels_from_frames, uint8_from_pixels
+from foreact.codecs.pixels import pixels_from_frames, rgb_from_image, uint8_from_pixels
 from foreact.errors import InputError
 
 
@@ -41,3 +42,21 @@ def test_numbers_that_were_never_bytes_are_refused(number: float):
 def test_other_arrays_are_refused(frames: np.ndarray):
     with pytest.raises(InputError, match="camera frames"):
         pixels_from_frames(frames)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_sixteen_bits_are_scaled_and_not_clipped(dtype):
+    ramp = np.linspace(0, 65535, 64).astype(dtype)[None]
+    np.testing.assert_array_equal(rgb_from_image(Image.fromarray(ramp))[0, :, 1], ramp[0] // 257)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
+def test_images_of_any_kind_become_rgb(mode):
+    white = rgb_from_image(Image.new("RGB", (3, 2), (255, 255, 255)).convert(mode))
+    assert white.shape == (2, 3, 3) and white.dtype == np.uint8 and white.min() == 255
+
+
+@pytest.mark.parametrize(("values", "named"), [(np.float32(0.5), "floating-point"), (np.int32(70_000), "70000")])
+def test_images_of_unknown_range_are_refused(values, named):
+    with pytest.raises(InputError, match=named):
+        rgb_from_image(Image.fromarray(np.full((2, 2), values)))

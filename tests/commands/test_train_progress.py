@@ -1,6 +1,7 @@
 """What a training says: step, time left and loss first, on 80 columns; lines where there is no terminal."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -64,3 +65,8 @@ def test_time_left_is_said_in_a_fitting_unit(seconds: float, said: str) -> None:
 def test_parts_of_the_loss_that_are_not_trained_are_not_shown() -> None:
     assert losses(step(1)) == "loss 0.750 (video 0.500, actions 0.250)"
     assert losses(step(1, forward=0.1)).endswith("forward 0.100)")
+
+
+def test_notes_are_said_as_they_are() -> None:
+    told = [replace(step(1), notes=("passed over, too short: [bold]a[/]",)), step(2)]
+    assert "passed over, too short: [bold]a[/]" in lines_of(told, terminal=False)

@@ -40,3 +40,25 @@ def test_addresses_and_certificates(tmp_path: Path) -> None:
         Client("wss://127.0.0.1:1", "push", certificate=tmp_path / "none.pem")
     with pytest.raises(ConfigurationError, match="host:port"):
         Client("http://127.0.0.1:1", "push")
+
+
+@pytest.mark.parametrize(
+    ("address", "is_direct"),
+    [
+        ("127.0.0.1:8000", True),
+        ("ws://[::1]:8000", True),
+        ("192.168.1.7:8000", True),
+        ("robot:8000", True),
+        ("localhost:8000", True),
+        ("policy.example.com:8000", False),
+        ("wss://policy.example.com", False),
+        ("inside.example.org:8000", True),
+    ],
+)
+def test_only_servers_far_away_are_reached_through_the_environments_proxy(monkeypatch, address, is_direct) -> None:
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("no_proxy", "example.org")
+    link = Link(address, token=None, certificate=None, patience=Patience())
+    assert (link.proxy is None) == is_direct

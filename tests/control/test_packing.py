@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
-from foreact.control.packing import pack, unpack
+from foreact.control.packing import pack, to_native, unpack
 from foreact.errors import InputError
 
 DTYPES = st.sampled_from(["?", "u1", "i2", "<i4", ">i4", "i8", "<f4", ">f4", "f8", "f2"])
@@ -26,8 +26,10 @@ def test_plain_data_comes_back(value) -> None:
 
 
 @given(ARRAYS)
-def test_arrays_come_back_writable_and_in_this_machines_order(array: np.ndarray) -> None:
-    back = unpack(pack({"x": array}))["x"]
+def test_arrays_come_back_as_they_were_and_are_converted_when_they_are_accepted(array: np.ndarray) -> None:
+    came = unpack(pack({"x": array}))["x"]
+    assert came.dtype == array.dtype and not came.flags.writeable
+    back = to_native(came)
     assert back.shape == array.shape and back.dtype == array.dtype.newbyteorder("=")
     np.testing.assert_array_equal(back, array)
     assert back.flags.writeable and back.flags.owndata | (back.base is not None)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
 from foreact.control.fields import Actions, Clips, MaybeLatents, MaybeState, Milliseconds, Pictures, State
+from foreact.control.limits import MotionLimits
 from foreact.control.packing import pack, unpack
 from foreact.control.protocol import (
     CODES,
@@ -29,7 +30,7 @@ from foreact.control.protocol import (
     read_reply,
     read_request,
 )
-from foreact.errors import InputError
+from foreact.errors import ConfigurationError, InputError
 
 FLOATS = st.floats(-(2.0**30), 2.0**30)
 
@@ -108,6 +109,8 @@ def facts(**changes) -> Facts:
         "embodiment": "toy",
         "action_names": ["a"],
         "action_units": ["rad"],
+        "motion_limits": {"low": [-1.0], "high": [None], "velocity": [3.0], "acceleration": [None]},
+        "unlimited_actions": [],
         "state_names": ["a"],
         "state_is_action": True,
         "cameras": {"top": [16, 8]},
@@ -119,6 +122,30 @@ def facts(**changes) -> Facts:
         "limits": {"sessions": 64.0},
     }
     return Facts(**usual | changes)
+
+
+def test_a_robot_is_driven_within_its_limits_unless_it_is_asked_otherwise() -> None:
+    config = facts().control_config(watchdog_s=None)
+    assert config.limits == MotionLimits(low=(-1.0,), high=None, velocity=(3.0,), acceleration=None)
+    own = MotionLimits(velocity=(1.0,))
+    assert facts().control_config(limits=own).limits == own
+    assert facts().control_config(unlimited=True).limits is None
+    two = facts(action_names=["a", "b"], motion_limits={"low": [None, -1.0], "velocity": [None, 2.0]})
+    assert two.control_config().limits == MotionLimits(low=(-np.inf, -1.0), velocity=(np.inf, 2.0))
+
+
+def test_a_robot_that_does_not_say_its_limits_is_not_driven_without_being_asked_to() -> None:
+    told = facts(motion_limits={"low": [-1.0]}, unlimited_actions=["a"])
+    with pytest.raises(ConfigurationError, match=r"motion limits of 'toy'; got: none for a; .*unlimited=True"):
+        told.control_config()
+    assert told.control_config(unlimited=True).limits is None
+    assert told.control_config(limits=MotionLimits(velocity=(1.0,))).limits is not None
+
+
+@pytest.mark.parametrize("wrong", [{"low": 1.0}, {"low": ["a"]}, {"low": [float("nan")]}, [1.0]])
+def test_limits_that_are_no_numbers(wrong) -> None:
+    with pytest.raises(RefusalError, match="motion_limits of 'facts'"):
+        read_facts(pack(unpack(encode(facts())) | {"motion_limits": wrong}))
 
 
 def test_facts_come_back_and_those_of_other_servers_are_refused() -> None:

@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,10 @@ from safetensors.torch import save_file
 from foreact.codecs.pixels import pixels_from_frames
 from foreact.codecs.video_vae import VideoVAE
 from foreact.data.episodes import EpisodeDataset
-from foreact.data.latents import CAMERA_PREFIX, LatentCache, check_dataset, encode_episode, fingerprint
+from foreact.data.latents import LatentCache, check_dataset, encode_episode, fingerprint, latents_folder
 from foreact.data.recorder import DatasetWriter
+from foreact.data.renaming import CAMERA_PREFIX
+from foreact.data.video import VideoSettings, encode_video
 from foreact.errors import DatasetError
 
 
@@ -168,3 +172,77 @@ def test_a_full_disk_is_said_and_loses_no_episode(tiny, tmp_path, monkeypatch):
     monkeypatch.undo()
     assert cache.path(0).exists() and not cache.path(1).exists()
     assert list(cache.encode_missing()) == [1]
+
+
+def test_an_episode_that_became_another_is_encoded_anew_or_refused(tiny, tmp_path):
+    """The order of the episodes is turned round: every number is there, and of another length."""
+    root = tmp_path / "d"
+    lengths = (21, 18, 9)
+    cache = LatentCache(tiny.dataset(root, lengths=lengths), tiny.vae(), tiny.embodiment())
+    list(cache.encode_missing())
+    kept = shutil.move(root / "latents", tmp_path / "kept")
+    shutil.rmtree(root)
+    dataset = tiny.dataset(root, lengths=lengths[::-1])
+    shutil.move(kept, root / "latents")
+    changed = LatentCache(dataset, tiny.vae(), tiny.embodiment())
+    for number in (0, 2):
+        with pytest.raises(
+            DatasetError, match=f"latents of episode {number} .* the dataset was changed.*encode` again"
+        ):
+            changed.load(number)
+    assert set(changed.encode_missing()) >= {0, 2}
+    for number in range(3):
+        frames = tiny.embodiment().timing.latent_frames_in_episode(lengths[::-1][number])
+        assert changed.load(number).shape[1] == frames
+    assert list(changed.encode_missing()) == []
+
+
+def test_other_pictures_of_the_same_length_are_noticed(tiny, dataset):
+    cache = LatentCache(dataset, tiny.vae(), tiny.embodiment())
+    list(cache.encode_missing())
+    films = sorted((dataset.root / "videos" / (CAMERA_PREFIX + "top")).rglob("*.mp4"))
+    frames = [np.full((16, 16, 3), 9 * n, np.uint8) for n in range(21)]
+    films[0].write_bytes(encode_video(frames, fps=50, size=(16, 16), settings=VideoSettings()))
+    again = LatentCache(EpisodeDataset(dataset.root), tiny.vae(), tiny.embodiment())
+    with pytest.raises(DatasetError, match="other pictures"):
+        again.load(0)
+    assert list(again.encode_missing()) == [0]
+
+
+def test_a_copy_of_a_dataset_keeps_its_latents(tiny, dataset, tmp_path):
+    """Times of files change, and pictures do not."""
+    list(LatentCache(dataset, tiny.vae(), tiny.embodiment()).encode_missing())
+    copy = EpisodeDataset(shutil.copytree(dataset.root, tmp_path / "copy", copy_function=shutil.copyfile))
+    assert list(LatentCache(copy, tiny.vae(), tiny.embodiment()).encode_missing()) == []
+    assert LatentCache(copy, tiny.vae(), tiny.embodiment()).load(1).shape == (4, 6, 4, 4)
+
+
+def test_latents_that_do_not_say_what_they_are_of_are_encoded_anew(tiny, dataset):
+    cache = LatentCache(dataset, tiny.vae(), tiny.embodiment())
+    list(cache.encode_missing())
+    save_file({"latents": cache.load(0)}, cache.path(0))
+    with pytest.raises(DatasetError, match="other pictures"):
+        cache.load(0)
+    assert list(cache.encode_missing()) == [0]
+
+
+def test_latents_may_be_kept_elsewhere(tiny, dataset, tmp_path, monkeypatch):
+    elsewhere = LatentCache(dataset, tiny.vae(), tiny.embodiment(), elsewhere=tmp_path / "other")
+    list(elsewhere.encode_missing())
+    assert elsewhere.folder.is_relative_to(tmp_path / "other") and not (dataset.root / "latents").exists()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as for a folder that may only be read
+    by_itself = LatentCache(dataset, tiny.vae(), tiny.embodiment())
+    list(by_itself.encode_missing())
+    assert by_itself.folder.is_relative_to(tmp_path / "cache/foreact/latents")
+    assert by_itself.load(0).shape == elsewhere.load(0).shape
+    (dataset.root / "latents").mkdir()
+    shutil.rmtree(tmp_path / "cache")
+    assert latents_folder(dataset.root, None) == dataset.root / "latents"
+
+
+def test_a_folder_that_cannot_be_made_is_said(tiny, dataset, tmp_path):
+    (tmp_path / "file").write_text("")
+    cache = LatentCache(dataset, tiny.vae(), tiny.embodiment(), elsewhere=tmp_path / "file")
+    with pytest.raises(DatasetError, match=r"writing .*file.*--latents"):
+        list(cache.encode_missing())

@@ -1,4 +1,6 @@
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -86,3 +88,19 @@ def test_latents_that_were_never_encoded(tiny, dataset) -> None:
 def test_no_episodes_at_all(tiny, tmp_path) -> None:
     with pytest.raises(DatasetError):
         fit_codec([tiny.dataset(tmp_path / "d", lengths=())], tiny.embodiment())
+
+
+@pytest.mark.parametrize(("value", "entry"), [(1e20, 1), (-4000.0, 0)])
+def test_a_number_that_was_never_set_is_named(tiny, tmp_path, value: float, entry: int) -> None:
+    dataset = tiny.dataset(tmp_path / "d", lengths=(21, 17))
+    path = sorted((dataset.root / "data").rglob("*.parquet"))[1]
+    table = pq.read_table(path)
+    actions = table.column("action").to_pylist()
+    actions[5][entry] = value
+    place = table.column_names.index("action")
+    pq.write_table(table.set_column(place, "action", pa.array(actions, pa.list_(pa.float32()))), path)
+    name = tiny.embodiment().dof_names[entry]
+    with pytest.raises(
+        DatasetError, match=f"action of episode 1 of .*, row 5, '{name}'; got: .*a number like the others, from"
+    ):
+        fit_codec([EpisodeDataset(dataset.root)], tiny.embodiment())

@@ -45,7 +45,7 @@ def video(request, tmp_path_factory):
 @given(rows=st.lists(st.integers(0, NUM_FRAMES - 1), max_size=12))
 def test_any_choice_of_frames_equals_decoding_everything(video, rows):
     path, everything = video
-    frames = read_frames(path, [row / FPS for row in rows], num_frames=NUM_FRAMES)
+    frames = read_frames(path, [row / FPS for row in rows])
     np.testing.assert_array_equal(frames, everything[rows].reshape(-1, *SIZE, 3))
 
 
@@ -61,11 +61,6 @@ def test_default_keeps_pictures(tmp_path):
         error = read_frames(path, [0.0, 1 / FPS]).astype(float) - picture
         psnr[pixel_format] = 10 * np.log10(255**2 / np.mean(error**2))
     assert psnr["yuv444p"] > 38 > psnr["yuv420p"]
-
-
-def test_wrong_number_of_frames_is_named(video):
-    with pytest.raises(DatasetError, match="got: 23 frames; allowed: 24"):
-        read_frames(video[0], [0.0], num_frames=24)
 
 
 @pytest.mark.parametrize("time_s", [NUM_FRAMES / FPS, 0.5 / FPS, 1000.0])
@@ -84,7 +79,7 @@ def test_truncated_file(video, tmp_path, kept):
     content = video[0].read_bytes()
     path = tmp_path / "short.mp4"
     path.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(DatasetError, match=r"short\.mp4 is damaged"):
+    with pytest.raises(DatasetError, match=r"short\.mp4 is (empty, and therefore )?damaged"):
         read_frames(path, [0.0])
 
 
@@ -97,9 +92,8 @@ def test_truncated_file_whose_index_comes_first(tmp_path):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     path.write_bytes(path.read_bytes()[: int(0.8 * path.stat().st_size)])
-    assert read_frames(path, [0.0], num_frames=NUM_FRAMES).shape == (1, *SIZE, 3)
-    with pytest.raises(DatasetError, match=r"short\.mp4"):
-        read_frames(path, [(NUM_FRAMES - 1) / FPS], num_frames=NUM_FRAMES)
+    with pytest.raises(DatasetError, match=r"short\.mp4 is damaged; got: \d+ frames; allowed: 23"):
+        read_frames(path, [0.0])
 
 
 def test_file_without_a_video(tmp_path):

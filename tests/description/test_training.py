@@ -100,6 +100,11 @@ def test_checkpointing_keeps_one_layer_and_the_tokens_between_layers(tiny):
 SHARED = {"backbone": "shared", "action_width": 24, "action_ffn_dim": 32, "action_embedding": "linear"}
 
 
+def attention_flops(queries, keys, values, *_, **__) -> int:
+    batch, heads, num_queries, head_dim = queries
+    return 2 * 2 * batch * heads * num_queries * keys[2] * head_dim
+
+
 @pytest.mark.parametrize(
     "sizes", [{}, SHARED, {"action_projection": "factorized"}], ids=["own", "shared", "factorized"]
 )
@@ -108,9 +113,10 @@ SHARED = {"backbone": "shared", "action_width": 24, "action_ffn_dim": 32, "actio
 def test_a_forward_costs_what_torch_counts(tiny, sizes, imagines, frames_per_chunk, window):
     model = WorldActionModel(tiny.sizes(**sizes))
     layout = ChunkLayout(num_frames=6, frames_per_chunk=frames_per_chunk, window=window, imagines=imagines)
+    joint_attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention_flops}
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         text = instruction(model, 1)
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=joint_attention) as counter:
             forward(model, layout, 1, text, ChunkedAttention(layout))
     assert counter.get_total_flops() == forward_flops(model.config, layout, text_tokens=3)
 

@@ -109,3 +109,22 @@ def test_the_mask_is_the_embodiments():
     codec = CODECS["aloha"]
     assert isinstance(codec.normalizer, QuantileNormalizer)
     np.testing.assert_array_equal(codec.mask, codec.embodiment.channel_mask)
+
+
+def test_a_state_in_other_units_is_odd() -> None:
+    robot = load_embodiment("aloha")
+    corners = np.stack([np.zeros(30), np.ones(30)]) * robot.channel_mask
+    codec = ActionCodec.fit(robot, corners)
+    radians = np.array([0, -0.96, 1.16, 0, -0.3, 0, 1.0] * 2)
+    assert codec.odd_entries(radians) == []
+    odd = codec.odd_entries(np.array([0, -55, 66, 0, -17, 0, 1.0] * 2))
+    assert len(odd) == 6 and odd[0] == "left_shoulder is -55, and it moves between -1.85 and 1.257"
+
+
+def test_a_robot_without_limits_is_compared_with_what_it_was_trained_on() -> None:
+    robot = load_embodiment("aloha")
+    free = replace(robot, dofs=tuple(replace(dof, low=None, high=None) for dof in robot.dofs))
+    actions = np.random.default_rng(0).uniform(-1, 1, (500, 30)) * robot.channel_mask
+    codec = ActionCodec.fit(free, actions)
+    assert codec.odd_entries(np.full(14, 0.9)) == []
+    assert len(codec.odd_entries(np.full(14, 30.0))) == 12  # grippers are not compared

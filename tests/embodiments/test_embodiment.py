@@ -328,3 +328,19 @@ def test_files_that_are_no_robot(tmp_path):
 def test_files_with_mistakes(change, message):
     with pytest.raises(ConfigurationError, match=message):
         Embodiment.from_dict({**ALOHA.to_dict(), **change})
+
+
+@pytest.mark.parametrize("name", ["velocity", "acceleration"])
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("inf"), float("nan")])
+def test_velocities_and_accelerations_are_above_zero(name: str, wrong: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"{name} of 'joint'"):
+        Dof(name="joint", **{name: wrong})
+
+
+def test_robots_say_their_limits_or_that_they_do_not() -> None:
+    assert ALOHA.unlimited_dofs == PANDA.unlimited_dofs == ()
+    assert {dof.velocity for dof in ALOHA.dofs} == {3.14159, 5.0}
+    assert LIBERO.unlimited_dofs == LIBERO.dof_names  # raw numbers: nobody knows whether they are positions
+    assert ROBOTWIN.unlimited_dofs == ROBOTWIN.dof_names
+    slower = dataclasses.replace(ALOHA.dofs[0], velocity=None)
+    assert dataclasses.replace(ALOHA, dofs=(slower, *ALOHA.dofs[1:])).unlimited_dofs == ("left_waist",)

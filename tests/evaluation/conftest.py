@@ -3,6 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from foreact.simulation.disturbances import UNDISTURBED
 from foreact.simulation.environment import BimanualEnv
 
 
@@ -12,7 +13,8 @@ class ToyEnv(BimanualEnv):
     Episodes of even seeds succeed at step 13, in the middle of the second chunk; the others end at step 20.
     """
 
-    def __init__(self, task: str, *, cameras=("top", "wrist"), max_steps: int = 200):
+    def __init__(self, task: str, *, cameras=("top", "wrist"), max_steps: int = 200, disturbance=UNDISTURBED):
+        self.disturbance = disturbance
         self.resets: list[int] = []
         self.closed = False
         self._names = tuple(cameras)

@@ -8,8 +8,9 @@ from foreact.data.episodes import EpisodeDataset
 from foreact.data.sequences import EXECUTED
 from foreact.embodiments import CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError, SimulationError, UnknownNameError
-from foreact.evaluation.demonstrations import CollectionConfig, collect
+from foreact.evaluation.demonstrations import DISTURBED, CollectionConfig, collect
 from foreact.simulation.demonstrations import Demonstration, rollout_expert
+from foreact.simulation.disturbances import KINDS, Disturbance
 from foreact.simulation.tasks import get_task
 
 CONFIG = CollectionConfig(task="reach_cube", num_episodes=3, seed=7, image_size=16)
@@ -30,7 +31,7 @@ def experts(monkeypatch) -> list[int]:
     """Experts that fail at every third seed; the seeds they were asked for are listed here."""
     asked: list[int] = []
 
-    def rollout(task: str, seed: int, noise_scale_rad: float, *, env) -> Demonstration:
+    def rollout(task: str, seed: int, noise_scale_rad: float, *, env, miss_probability: float) -> Demonstration:
         asked.append(seed)
         rng = np.random.default_rng(seed)
         actions = rng.normal(size=(ROWS, 14)).astype(np.float32)
@@ -136,6 +137,19 @@ def test_two_tasks_do_not_share_a_dataset(experts, robot, tmp_path) -> None:
         with pytest.raises(DatasetError, match=r"Reach for .*those of lift_cube; record into a new folder"):
             list(collect(replace(CONFIG, task="lift_cube", num_episodes=num_episodes), tmp_path / "d", robot))
     assert EpisodeDataset(tmp_path / "d").num_episodes == 1
+
+
+@pytest.mark.sim
+def test_what_went_wrong_is_recorded_with_the_episode(tmp_path) -> None:
+    config = replace(
+        CONFIG, task="lift_cube", num_episodes=1, seed=3, disturbance=Disturbance(name="nudge", nudge_cm=4.0)
+    )
+    assert list(collect(replace(config, cameras=("top",)), tmp_path / "d", load_embodiment("aloha"))) == [1]
+    dataset = EpisodeDataset(tmp_path / "d")
+    disturbed = dataset.episode(0).column(DISTURBED)
+    assert dataset.camera_keys == ["observation.images.top"]
+    ((row, kind),) = np.argwhere(disturbed)
+    assert KINDS[kind] == "nudge" and 20 < row < 60 and abs(disturbed[row, kind] - 0.04) < 1e-6
 
 
 @pytest.mark.sim

@@ -80,3 +80,9 @@ def test_an_unknown_camera_is_refused_and_the_known_ones_listed(tiny) -> None:
 def test_a_camera_without_a_picture_is_named(tiny, given: list[str], missing: str) -> None:
     with pytest.raises(InputError, match=f"no picture of camera {missing}; .*add {missing.split(', ')[0]}=FILE"):
         check_cameras(given, tiny.embodiment())
+
+
+def test_a_picture_of_unknown_range_is_named(tmp_path):
+    Image.fromarray(np.zeros((2, 2), np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(InputError, match=r"a\.tiff.*floating-point"):
+        read_picture(tmp_path / "a.tiff")

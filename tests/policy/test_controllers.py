@@ -137,6 +137,15 @@ def test_disagreement_is_how_far_the_imagined_is_from_the_seen(tiny) -> None:
     assert chunk.disagreement == pytest.approx(np.sqrt((difference**2).mean(axis=(0, 2, 3))).mean(), rel=1e-5)
 
 
+def test_thresholds_that_are_no_numbers(tiny) -> None:
+    policy = tiny.policy(**TRAINED)
+    with pytest.raises(ConfigurationError, match="threshold of disagreement; got: nan"):
+        PolicyController(policy, "push", threshold=float("nan"))
+    for wrong in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ConfigurationError, match="disagreement_threshold"):
+            replace(policy.config, disagreement_threshold=wrong)
+
+
 def test_where_they_disagree_it_asks_to_see_first(tiny) -> None:
     policy = tiny.policy(**TRAINED)
     controller, _ = started(policy, tiny, "grounded", threshold=0.0)

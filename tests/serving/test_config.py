@@ -9,9 +9,19 @@ from foreact.serving.config import Limits, ServerConfig
 
 @pytest.mark.parametrize("name", [each.name for each in fields(Limits)])
 def test_limits_are_positive(name: str) -> None:
-    zero = type(getattr(Limits(), name))(0)
-    with pytest.raises(ConfigurationError, match=f"Limits.{name}"):
-        Limits(**{name: zero})
+    kind = float if isinstance(getattr(Limits(), name), float) else int
+    for wrong in (kind(0), kind(-1)):
+        with pytest.raises(ConfigurationError, match=f"Limits.{name}"):
+            Limits(**{name: wrong})
+
+
+def test_the_size_of_a_message_follows_from_the_policys_pictures() -> None:
+    assert Limits().fitted(16 * 64 * 64 * 3).message_bytes == 4 * 2**20
+    assert Limits().fitted(2**20).message_bytes == 8 * 2**20 + 2**16
+    assert Limits().fitted(2**30).message_bytes == 64 * 2**20
+    assert Limits().fitted(2**20).held_bytes == 8 * (8 * 2**20 + 2**16)
+    assert Limits(message_bytes=1000).fitted(2**30).message_bytes == 1000
+    assert Limits(held_bytes=1000).fitted(2**30).held_bytes == 1000
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "robot.lab", ""])

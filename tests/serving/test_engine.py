@@ -12,7 +12,7 @@ from foreact.errors import InputError
 from foreact.policy.controllers import PolicyController
 from foreact.serving.computing import BrokenSessionError, Question
 from foreact.serving.config import Batching
-from foreact.serving.engine import Engine
+from foreact.serving.engine import Durations, Engine
 from foreact.serving.metrics import Metrics
 from foreact.types import ActionChunk
 
@@ -109,3 +109,18 @@ def test_the_end(question, monkeypatch) -> None:
     with pytest.raises(RefusalError) as refused:
         engine.ask(question)
     assert refused.value.code == "shutting_down"
+
+
+def test_how_long_computing_takes_is_known_from_what_it_took() -> None:
+    durations = Durations()
+    assert durations.expected_s(4) == durations.expected_s(0) == 0.0
+    durations.note(4, 0.4)
+    assert durations.expected_s(4) == durations.expected_s(2) == 0.4  # rather too long than too short
+    assert durations.expected_s(8) == pytest.approx(0.8)
+    durations.note(1, 0.2)
+    assert durations.expected_s(2) == 0.4 and durations.expected_s(1) == 0.2
+    durations.note(4, 0.8)
+    assert durations.expected_s(4) == 0.8
+    durations.note(4, 0.4)
+    assert 0.4 < durations.expected_s(4) < 0.8
+    assert durations.expected_s(0) == 0.0

@@ -13,7 +13,8 @@ from foreact.embodiments import ActionCodec
 from foreact.errors import CapacityError
 from foreact.policy.controllers import MODES, PolicyController, control_config, proceed_together
 from foreact.policy.policy import Policy
-from foreact.serving.queue import DueQueue
+from foreact.serving.engine import Engine
+from foreact.serving.queue import DueQueue, Urgency
 from foreact.types import Observation
 
 STATE = np.array([0.1, -0.2, 0.5], np.float32)
@@ -79,9 +80,9 @@ def test_who_asks_faster_than_a_robot_moves_comes_after_those_who_do_not(tiny, a
     _, client, name = asking
     put, told = DueQueue.put, []
 
-    def noting(self, item, *, can_wait=False, **settings):
-        told.append(can_wait)
-        put(self, item, can_wait=can_wait, **settings)
+    def noting(self, item, *, urgency, **settings):
+        told.append(urgency)
+        put(self, item, urgency=urgency, **settings)
 
     monkeypatch.setattr(DueQueue, "put", noting)
     now_s = time.monotonic()
@@ -91,7 +92,7 @@ def test_who_asks_faster_than_a_robot_moves_comes_after_those_who_do_not(tiny, a
         told.clear()
         for sequence in range(2, 30):
             ask(sequence)
-        assert told[0] is False and told[-1] is True
+        assert told[0] is not Urgency.AHEAD and told[-1] is Urgency.AHEAD
 
 
 def test_what_the_server_says_of_itself(tiny, house) -> None:
@@ -104,7 +105,9 @@ def test_what_the_server_says_of_itself(tiny, house) -> None:
     assert facts.action_units == ["rad", "rad", "opening"] and facts.state_is_action
     assert (facts.action_hz, facts.camera_stride, facts.actions_per_latent_frame) == (50.0, 2, 4)
     assert facts.modes == list(MODES) and facts.limits["sessions"] == 5
-    assert facts.control_config(late="stop") == control_config(policy, late="stop")
+    assert facts.control_config(late="stop", unlimited=True) == control_config(policy, late="stop")
+    assert facts.motion_limits["low"] == [-2.0, -2.0, 0.0] and facts.motion_limits["velocity"] == [None] * 3
+    assert facts.unlimited_actions == facts.action_names
     with house.Raw(house.server(tiny.policy()).address) as client:
         assert client.facts.modes == ["synchronous", "naive", "open_loop"]
 
@@ -419,6 +422,84 @@ def test_actions_that_are_not_finite_are_never_sent(tiny, house, observed, monke
         assert "internal" in client.infer(observed())
         name = client.start(mode="synchronous").session
         assert refused(client, begin(tiny, name)).code == "internal"
+
+
+@pytest.mark.parametrize("mode", ["synchronous", "grounded"])
+def test_a_long_turn_is_taken_in_pieces_and_leads_to_the_same(tiny, house, mode: str, monkeypatch, one_thread) -> None:
+    policy = tiny.policy(**house.trained)
+    alone = PolicyController(policy, "push it", mode=mode)
+    called, call = [], Engine.call
+    monkeypatch.setattr(
+        Engine, "call", lambda self, work, **settings: (called.append(1), call(self, work, **settings))[1]
+    )
+    under_way = 0 if mode == "synchronous" else 1
+    with house.Raw(house.server(policy).address) as client:
+        name = client.start(mode=mode).session
+        first = begin(tiny, name)
+        client.ask(first)
+        alone.begin(Observation(images=first.images, state=STATE, time_s=0.0))
+        for sequence, num_frames in ((2, 7), (3, 2), (4, 16)):
+            about = {"num_frames": num_frames, "under_way": under_way, "sent_s": time.monotonic()}
+            message = step(tiny, name, sequence, **about)
+            called.clear()
+            got = client.ask(message)
+            turn = Turn(
+                images=message.images, executed=message.executed, under_way=message.under_way, prefix=message.prefix
+            )
+            expected = alone.proceed(turn)
+            np.testing.assert_allclose(got.actions, expected.actions, atol=1e-5)
+            assert got.disagreement == pytest.approx(expected.disagreement, abs=1e-5)
+            assert len(called) == (num_frames + 1) // 2 - 1
+
+
+@pytest.mark.parametrize("failing", [0, 1])
+def test_a_long_turn_that_fails_on_the_way(tiny, house, failing: int, monkeypatch) -> None:
+    """Refused at its first piece, the session is as it was; later, it is over."""
+    with house.Raw(house.server(tiny.policy()).address) as client:
+        name = client.start(mode="synchronous").session
+        client.ask(begin(tiny, name))
+        observe, count = PolicyController.observe_piece, iter(range(99))
+
+        def fail(self, piece):
+            if next(count) == failing:
+                raise CapacityError("memory", got="none left")
+            observe(self, piece)
+
+        monkeypatch.setattr(PolicyController, "observe_piece", fail)
+        assert refused(client, step(tiny, name, 2, num_frames=6)).code == ("internal" if failing else "busy")
+        monkeypatch.undo()
+        if failing:
+            assert refused(client, step(tiny, name, 2, num_frames=6)).code == "unknown_session"
+        else:
+            assert client.ask(step(tiny, name, 2, num_frames=6)).sequence == 2
+
+
+def test_where_a_policy_lies_is_not_told(tiny, house) -> None:
+    with house.Raw(house.server(tiny.policy(), name="/home/somebody/runs/pick/policy").address) as client:
+        assert client.facts.policy == "policy"
+
+
+def test_numbers_that_no_robot_means_are_the_clients_error(tiny, house, observed) -> None:
+    absurd = np.array([0.1, 3e38, 0.0], np.float32)
+    with house.Raw(house.server(tiny.policy()).address) as client:
+        assert "bad_observation" in client.infer(observed() | {"observation/state": absurd})
+        name = client.start(mode="synchronous").session
+        told = refused(client, begin(tiny, name, state=absurd))
+        assert told.code == "bad_observation" and "largest number in state; got: 3e+38" in str(told)
+        client.ask(begin(tiny, name))
+        executed = tiny.actions(8)
+        executed[0, 0] = -3e38
+        assert refused(client, step(tiny, name, 2, executed=executed)).code == "bad_observation"
+        assert client.ask(step(tiny, name, 2)).sequence == 2
+
+
+def test_what_was_got_is_told_briefly(tiny, house, observed) -> None:
+    value: object = b""
+    for _ in range(400):
+        value = {"": value, "x": b"\x00" * 40}
+    with house.Raw(house.server(tiny.policy()).address) as client:
+        for wrong in ({"prompt": value}, {"observation/state": value}, {"prompt": [value] * 100}):
+            assert len(client.infer(observed() | wrong)) < 500
 
 
 def test_more_than_can_wait_is_refused(tiny, house, observed, monkeypatch) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from foreact.serving.logs import ServerLog, logger
+from foreact.serving.logs import FewOfEach, ServerLog, logger
 
 
 def test_one_object_a_line(tmp_path: Path) -> None:
@@ -89,3 +89,57 @@ def test_other_loggers_are_left_alone() -> None:
     before = logging.getLogger().handlers[:], logger.level, logger.propagate, logger.handlers[:]
     ServerLog(sys.stderr).close()
     assert (logging.getLogger().handlers[:], logger.level, logger.propagate, logger.handlers[:]) == before
+
+
+def test_what_carries_the_messages_writes_into_the_same_log(tmp_path: Path) -> None:
+    log = ServerLog(tmp_path / "log")
+    for name in ("asyncio", "websockets.server"):
+        logging.getLogger(name).warning("socket.send() raised exception.")
+        logging.getLogger(name).info("not worth a line")
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["socket.send() raised exception."] * 2
+
+
+def test_of_one_event_no_more_lines_than_may_be_and_the_others_as_ever(tmp_path: Path, monkeypatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr("foreact.serving.logs.monotonic", lambda: now_s[0])
+    log = ServerLog(tmp_path / "log")
+    for _ in range(1000):
+        logger.warning("refused", extra={"why": "x"})
+    logger.info("session started")
+    now_s[0] += 1.0
+    logger.warning("refused", extra={"why": "x"})
+    log.close()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert [line["event"] for line in lines] == ["refused"] * 50 + ["session started", "refused"]
+    assert lines[-1]["left_out"] == 950
+
+
+def test_the_kinds_of_event_that_are_told_apart_are_bounded() -> None:
+    few = FewOfEach()
+    for number in range(3000):
+        assert few.filter(logging.makeLogRecord({"name": "x", "msg": f"event {number}"}))
+    assert len(few._known) <= 1001
+
+
+def test_long_lines_are_shortened(tmp_path: Path) -> None:
+    log = ServerLog(tmp_path / "log")
+    logger.info("short", extra={"why": "a" * 100_000 + "the end"})
+    logger.info("many", extra={f"field{number}": "b" * 2000 for number in range(50)})
+    log.close()
+    first, second = (tmp_path / "log").read_text().splitlines()
+    assert len(first) < 3000 and json.loads(first)["why"].endswith("the end")
+    assert len(second) < 3000 and json.loads(second)["event"] == "many"
+
+
+def test_files_are_renamed_when_they_are_full_and_the_oldest_go(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("foreact.serving.logs._FILE_BYTES", 10_000)
+    monkeypatch.setattr("foreact.serving.logs._EVENTS_AT_ONCE", 1e9)
+    log = ServerLog(tmp_path / "log")
+    for number in range(2000):
+        logger.info("x", extra={"number": number})
+    log.close()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["log", "log.1", "log.2", "log.3", "log.4"]
+    assert max(each.stat().st_size for each in tmp_path.iterdir()) <= 10_000
+    assert json.loads((tmp_path / "log").read_text().splitlines()[-1])["number"] == 1999

@@ -63,6 +63,49 @@ def test_the_longest_abandoned_makes_room(sessions, controller) -> None:
     assert sessions.take_up(made[0].name, made[0].token, owners[0]) is made[0]
 
 
+def test_a_session_that_never_drove_makes_room_soon_and_one_that_does_not_at_all(sessions, controller) -> None:
+    robot, idler = Connection("a"), Connection("b")
+    for owner in (robot, idler):
+        sessions.reserve(owner)
+        sessions.add(controller, owner, imagined=False)
+    driving = next(each for each in sessions._all.values() if each.owner is robot)
+    driving.sequence = 2
+    with pytest.raises(RefusalError, match="try again later"):
+        sessions.reserve(Connection("c"))
+    sessions_clock["now_s"] = 6.0
+    for each in list(sessions._all.values()):  # to say something does not make a robot of it
+        sessions.own(each.name, each.owner)
+    sessions.reserve(Connection("c"))
+    assert list(sessions._all.values()) == [driving]
+    with pytest.raises(RefusalError, match="try again later"):
+        sessions.reserve(Connection("d"))
+
+
+def test_the_place_of_a_robot_is_kept_for_a_while_when_its_connection_breaks(sessions, controller) -> None:
+    owner = Connection("a")
+    for _ in range(2):
+        sessions.reserve(owner)
+        sessions.add(controller, owner, imagined=False).sequence = 2
+    sessions.abandon(owner)
+    sessions_clock["now_s"] = 14.0
+    with pytest.raises(RefusalError, match="try again later"):
+        sessions.reserve(Connection("c"))
+    sessions_clock["now_s"] = 16.0
+    sessions.reserve(Connection("c"))
+
+
+def test_one_address_leaves_places_to_others(controller) -> None:
+    sessions = Sessions(Limits(sessions=4, sessions_per_client=2), now=lambda: 0.0)
+    connections = [Connection(f"{number}", "10.0.0.1") for number in range(4)]
+    for owner in connections[:3]:
+        sessions.reserve(owner)
+        sessions.add(controller, owner, imagined=False)
+    with pytest.raises(RefusalError, match="sessions of this address") as refused:
+        sessions.reserve(connections[3])
+    assert refused.value.code == "busy"
+    sessions.reserve(Connection("other", "10.0.0.2"))
+
+
 def test_grace_for_the_abandoned_and_patience_with_the_idle(sessions, controller) -> None:
     owner, other = Connection("a"), Connection("b")
     sessions.reserve(owner)

@@ -182,3 +182,9 @@ def test_pickles_are_refused_and_the_way_out_works(tmp_path: Path) -> None:
 def test_every_kind_of_pickle_is_known(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"model{suffix}").touch()
     refused(tmp_path, f"model{suffix}: pickles")
+
+
+def test_a_git_lfs_pointer_is_recognised(sharded: Path) -> None:
+    next(sharded.glob("*.safetensors")).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(CheckpointError, match=r"git-lfs pointer; fetch .*git lfs pull"):
+        TensorFolder.open(sharded, "m", "toy")

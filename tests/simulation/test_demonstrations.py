@@ -14,16 +14,37 @@ from foreact.simulation.environment import BimanualEnv
         ("reach_cube", range(6), 90, 115),
         ("lift_cube", range(6), 145, 190),
         ("transfer_cube", range(4), 230, 270),
-        ("remember_bin", range(3), 400, 510),
-        ("remember_bin_two", range(1), 800, 920),
+        ("point_at_bin", range(3), 70, 110),
+        ("remember_bin", range(3), 370, 420),
+        ("remember_bin_two", range(1), 730, 830),
     ],
 )
-def test_experts_succeed_briskly(task, seeds, least, most):
+def test_experts_succeed_briskly_and_at_the_first_attempt(task, seeds, least, most):
     env = BimanualEnv(task)
     for seed in seeds:
         demonstration = rollout_expert(task, seed, env=env)
         assert demonstration.success and demonstration.progress == 1.0, f"seed {seed}"
-        assert least <= len(demonstration.actions) <= most
+        assert not demonstration.events
+        assert least <= len(demonstration.actions) - env.start.go_step <= most
+        assert demonstration.num_plans == env.task.num_cubes
+
+
+@pytest.mark.parametrize(
+    ("task", "seeds"),
+    [("reach_cube", 4), ("lift_cube", 4), ("transfer_cube", 3), ("point_at_bin", 2), ("remember_bin", 1)],
+)
+def test_experts_recover_from_strong_disturbances(task, seeds):
+    env = BimanualEnv(task, disturbance="strong")
+    demonstrations = [rollout_expert(task, 300 + n, env=env, miss_probability=0.5) for n in range(seeds)]
+    assert all(demonstration.success for demonstration in demonstrations)
+    assert sum(len(demonstration.events) for demonstration in demonstrations) >= 1
+
+
+def test_a_missed_grasp_is_tried_again(lift_env):
+    missed = [rollout_expert("lift_cube", seed, env=lift_env, miss_probability=1.0) for seed in range(5, 9)]
+    assert all(demonstration.success for demonstration in missed)
+    again = [demonstration for demonstration in missed if demonstration.num_plans > 1]
+    assert len(again) >= 2 and min(len(demonstration.actions) for demonstration in again) > 200
 
 
 def test_labels_stay_clean_while_what_is_executed_is_disturbed(lift_env):

@@ -24,7 +24,8 @@ def test_observation_and_info_are_as_promised(task):
     assert np.array_equal(observation["agent_pos"], env.state())
     total = len(TASKS[task].stages)
     stage = TASKS[task].stages[0]
-    assert info == {"stage": stage, "stages_done": 0, "num_stages": total, "progress": 0.0, "success": False}
+    progress = {"stages_done": 0, "num_stages": total, "progress": 0.0}
+    assert info == {"stage": stage, **progress, "success": False, "disturbances": []}
     assert env.instruction == TASKS[task].instruction
 
 
@@ -50,7 +51,7 @@ def test_an_episode_does_not_depend_on_those_before_it(lift_env):
         expert = make_expert(env)
         for _ in range(60):
             env.step(expert.act())
-        return env.world.data.qpos.copy()
+        return env.world.positions()
 
     lift_env.reset(seed=6)
     for _ in range(30):
@@ -104,7 +105,7 @@ def test_step_and_recall_need_a_reset():
     with pytest.raises(SimulationError, match="before reset"):
         env.step(np.zeros(14))
     with pytest.raises(SimulationError, match="before reset"):
-        env.recall(env.world.data.qpos, 0)
+        env.recall(env.world.positions(), 0)
 
 
 def test_unknown_task_and_observation_type_are_refused():

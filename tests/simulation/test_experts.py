@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from foreact.errors import SimulationError
+from foreact.simulation.disturbances import MOVE_STEPS
 from foreact.simulation.environment import BimanualEnv
-from foreact.simulation.experts import make_expert
+from foreact.simulation.experts import REACTION_STEPS, make_expert
 
 
 def test_needs_a_reset():
@@ -41,6 +42,29 @@ def test_asking_twice_in_a_step_changes_nothing_much(lift_env):
     lift_env.reset(seed=4)
     expert = make_expert(lift_env)
     assert np.allclose(expert.act(), expert.act(), atol=2e-3)
+
+
+def test_plans_again_after_the_cube_was_moved_and_lies_still():
+    env = BimanualEnv("reach_cube", disturbance="nudge")
+    env.reset(seed=8)
+    expert, planned = make_expert(env), []
+    while not env.succeeded:
+        env.step(expert.act())
+        planned.append(expert.num_plans)
+    (event,) = env.events
+    assert planned[event.step + REACTION_STEPS - 1] == 1 and planned[-1] >= 2
+    assert planned.index(2) <= event.step + MOVE_STEPS + 2 * REACTION_STEPS
+
+
+def test_a_plan_begins_where_the_arms_were_sent_so_that_labels_never_jump():
+    env = BimanualEnv("lift_cube", disturbance="strong")
+    env.reset(seed=301)
+    expert, labels = make_expert(env), []
+    while not env.succeeded:
+        labels.append(expert.act())
+        env.step(labels[-1])
+    assert expert.num_plans > 1
+    assert np.abs(np.diff(np.stack(labels)[:, 7:13], axis=0)).max() < 0.2
 
 
 def test_waits_for_the_yellow_light():

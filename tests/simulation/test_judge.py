@@ -55,3 +55,26 @@ def test_success_is_the_last_stage_and_completes_all():
 def test_success_is_a_run_of_the_required_length(script, num_steps):
     run = "".join("x" if second else " " for _, second in script)
     assert judged(script, num_steps).success == ("x" * num_steps in run)
+
+
+def test_after_a_mistake_an_episode_cannot_succeed_any_more():
+    holds = {"right": False, "wrong": False}
+    plan = (Stage(name="any", condition=lambda w, b: True), Stage(name="right", condition=lambda w, b: holds["right"]))
+    mistake = Stage(name="wrong", condition=lambda w, b: holds["wrong"], num_steps=2)
+    judge = Judge(Task(name="t", instruction="", max_steps=9, plan=plan, mistake=mistake))
+    for holds["wrong"] in (True, False, True, True):
+        judge.watch(any_world(), ())
+    holds["right"] = True
+    judge.watch(any_world(), ())
+    assert (judge.success, judge.num_done, judge.stage) == (False, 1, "wrong")
+
+
+def test_what_happens_after_success_is_no_mistake():
+    holds = {"right": True, "wrong": False}
+    plan = (Stage(name="right", condition=lambda w, b: holds["right"]),)
+    mistake = Stage(name="wrong", condition=lambda w, b: holds["wrong"])
+    judge = Judge(Task(name="t", instruction="", max_steps=9, plan=plan, mistake=mistake))
+    judge.watch(any_world(), ())
+    holds["wrong"] = True
+    judge.watch(any_world(), ())
+    assert judge.success and judge.stage == "done"

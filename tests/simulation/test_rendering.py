@@ -1,9 +1,11 @@
 """Pictures."""
 
+import gc
 import os
 import subprocess
 import sys
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -91,3 +93,20 @@ def test_the_lamp_is_seen_to_flash():
     assert np.array_equal(seen[0], seen[4])
     assert np.abs(seen[5] - seen[4]).max() > 80
     env.close()
+
+
+def test_a_backend_that_needs_a_screen_is_named(monkeypatch, lift_env):
+    """Nothing is printed about the renderer that was never opened, either."""
+    said = []
+
+    def refuse(self, *sizes):
+        raise RuntimeError("no display")
+
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    monkeypatch.setattr(mujoco.Renderer, "__init__", refuse)
+    lift_env.reset(seed=0)
+    with pytest.raises(SimulationError, match="MUJOCO_GL=glfw needs a screen: unset it, or set it to egl or osmesa"):
+        lift_env.images()
+    gc.collect()
+    assert said == []

@@ -132,9 +132,9 @@ def test_given_actions_count_for_nothing(tiny, model, mask) -> None:
 @pytest.mark.parametrize("imagines", [True, False])
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")
 def test_fast_path_equals_the_mask_in_bfloat16(tiny, model, mask, imagines: bool) -> None:
-    """Both round to 8 bits, in other orders: measured, their gradients differ by 0.2 % of their length.
+    """Both round to 8 bits, at other places: measured, their gradients differ by 0.9 % of their length.
 
-    From float32's they differ by 1 %, as any arithmetic of 8 bits does.
+    From float32's either differs by as much (0.9 and 1.1 %), as any arithmetic of 8 bits does.
     """
     layout = ChunkLayout(num_frames=3, frames_per_chunk=1, window=1, imagines=imagines)
     batch = collate([tiny.sequence(3, seed=1)])
@@ -143,7 +143,7 @@ def test_fast_path_equals_the_mask_in_bfloat16(tiny, model, mask, imagines: bool
     with torch.autocast("cpu", torch.bfloat16):
         fast = total_and_gradients(model, batch, noised, mask, layout)
         slow = total_and_gradients(model, batch, noised, mask, layout, attention=MaskedAttention(layout))
-    for one, other, tolerance in ((fast, slow, 6e-3), (fast, exact, 2e-2)):
+    for one, other, tolerance in ((fast, slow, 1.5e-2), (fast, exact, 1.5e-2), (slow, exact, 1.5e-2)):
         for mine, theirs in zip(vars(one[0]).values(), vars(other[0]).values(), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=0)
         mine, theirs = (torch.cat([gradients[name].flatten() for name in exact[1]]) for _, gradients in (one, other))

@@ -9,9 +9,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from foreact.data.batch import TrainingSequence
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
-from foreact.errors import CheckpointError, ConfigurationError, DatasetError
+from foreact.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
 from foreact.policy.checkpoint import load
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
@@ -116,6 +117,31 @@ def test_resumed_equals_uninterrupted(tiny, recipe, dataset, finished, tmp_path,
     assert rest[0].step == stop_after // 2 * 2 + 1
     assert [p.loss for p in rest] == [p.loss for p in straight[rest[0].step - 1 :]]
     assert_same_files(tmp_path / "r", folder)
+
+
+def test_a_resumed_run_keeps_its_threshold_of_disagreement(tiny, recipe, dataset, tmp_path) -> None:
+    def threshold() -> float:
+        return json.loads((tmp_path / "r" / POLICY_FOLDER / "config.json").read_text())["inference"][
+            "disagreement_threshold"
+        ]
+
+    often = replace(recipe, save_every=1)
+    running = train(often, [dataset], tiny.vae(), tmp_path / "r")
+    for _ in range(3):
+        next(running)
+    running.close()
+    measured = threshold()
+    assert measured > 0
+    resumed = train(often, [dataset], tiny.vae(), tmp_path / "r")
+    assert next(resumed).step == 4  # saved, and not measured anew
+    resumed.close()
+    assert threshold() == measured
+
+
+def test_how_fast_the_robot_may_be_driven_is_no_matter_to_a_run(tiny, recipe, dataset, finished) -> None:
+    with safe_open(finished[0] / STATE_FILE, framework="pt") as file:
+        told = json.loads(file.metadata()["configuration"])
+    assert all(set(dof) == {"name", "unit", "low", "high"} for dof in told["actions"]["embodiment"]["dofs"])
 
 
 def test_killed_while_the_last_policy_is_written_the_run_is_not_finished(
@@ -293,3 +319,60 @@ def test_a_reactive_run(tiny, recipe, dataset, tmp_path) -> None:
 def test_impossible_recipes_are_refused(recipe, change: dict, named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
         replace(recipe, **change)
+
+
+def prepared(tiny, root: Path, lengths: tuple[int, ...]) -> EpisodeDataset:
+    dataset = tiny.dataset(root, lengths=lengths)
+    list(LatentCache(dataset, tiny.vae(), tiny.embodiment()).encode_missing())
+    return dataset
+
+
+def test_an_episode_of_one_row_is_passed_over_and_named(tiny, recipe, tmp_path) -> None:
+    dataset = prepared(tiny, tmp_path / "d", (21, 1, 17, 19))
+    data = load_training_data(recipe, [dataset], tiny.vae())
+    assert [sequence.num_frames for sequence in data.sources[0]] == [6, 5]
+    assert data.notes == (f"passed over, too short: episode 1 of {dataset.root}",)
+    told = run(recipe, dataset, tiny, tmp_path / "run")
+    assert told[0].notes == data.notes and not any(progress.notes for progress in told[1:])
+
+
+def test_held_out_episodes_shorter_than_a_chunk_are_said_and_not_judged(tiny, recipe, tmp_path) -> None:
+    """A chunk is two latent frames, eight actions; the held-out episode has five rows."""
+    dataset = prepared(tiny, tmp_path / "d", (21, 17, 5))
+    told = run(recipe, dataset, tiny, tmp_path / "run")
+    assert "nothing to judge by" in told[0].notes[0]
+    assert not (tmp_path / "run/log.jsonl").exists() and all(progress.judged == "" for progress in told)
+    load(tmp_path / "run" / POLICY_FOLDER)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_number_that_is_none_stops_training_and_tears_nothing(
+    tiny, recipe, dataset, finished, tmp_path, monkeypatch, one_thread, what: str
+) -> None:
+    """What was saved before stays, and the run goes on from there once the reason is gone."""
+    folder = tmp_path / "run"
+    real = TrainingSequence.fill_chunks
+
+    def spoilt(self, frames_per_chunk):
+        filled = real(self, frames_per_chunk)
+        return replace(filled, latents=filled.latents * float("nan"))
+
+    named = {
+        "loss": "loss of step 2; got: not a finite number, of episode",
+        "gradient": "gradient of step 2; got: a norm of inf",
+    }
+    with monkeypatch.context() as patch:
+        steps = train(recipe, [dataset], tiny.vae(), folder)
+        next(steps), next(steps)
+        if what == "loss":
+            patch.setattr(TrainingSequence, "fill_chunks", spoilt)
+        else:
+            patch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_: torch.tensor(float("inf")))
+        before = {
+            path: path.read_bytes() for path in (folder / STATE_FILE, folder / POLICY_FOLDER / "model.safetensors")
+        }
+        with pytest.raises(TrainingError, match=named[what]):
+            next(steps)
+    assert before == {path: path.read_bytes() for path in before}
+    run(recipe, dataset, tiny, folder)
+    assert_same_files(folder, finished[0])

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -43,10 +45,18 @@ def leaves(video: Projected, action: Projected) -> list[torch.Tensor]:
     return [*vars(video).values(), *vars(action).values()]
 
 
-@settings(max_examples=60)
-@given(layout=layouts, seed=st.integers(0, 2**16))
-def test_fast_path_equals_the_mask_forward_and_backward(layout: ChunkLayout, seed: int) -> None:
+def noisy_queries_alone(layout: ChunkLayout, stream: Projected, *, is_video: bool) -> Projected:
+    num_noisy = layout.num_frames - 1 if layout.imagines or not is_video else 0
+    return replace(stream, queries=stream.queries[:, :num_noisy].detach().requires_grad_())
+
+
+@settings(max_examples=100)
+@given(layout=layouts, seed=st.integers(0, 2**16), noisy_alone=st.booleans())
+def test_fast_path_equals_the_mask_forward_and_backward(layout: ChunkLayout, seed: int, noisy_alone: bool) -> None:
     video, action = packed_streams(layout, seed)
+    if noisy_alone:
+        video = noisy_queries_alone(layout, video, is_video=True)
+        action = noisy_queries_alone(layout, action, is_video=False)
     slow = MaskedAttention(layout)(0, video, action)
     fast = ChunkedAttention(layout)(0, video, action)
     weights = [torch.randn(out.shape, generator=torch.Generator().manual_seed(seed)) for out in slow]
@@ -80,14 +90,25 @@ def test_block_mask_equals_the_dense_one(layout: ChunkLayout, monkeypatch: pytes
         torch.testing.assert_close(mine, oracle, atol=1e-5, rtol=1e-5)
 
 
+@torch.no_grad()
+def test_queries_left_out_change_nothing_for_the_others() -> None:
+    layout = ChunkLayout(num_frames=7, frames_per_chunk=3, window=4)
+    streams = packed_streams(layout, seed=0)
+    noisy = [noisy_queries_alone(layout, x, is_video=index == 0) for index, x in enumerate(streams)]
+    for mine, oracle in zip(MaskedAttention(layout)(0, *noisy), MaskedAttention(layout)(0, *streams), strict=True):
+        assert mine.shape[1] == layout.num_frames - 1
+        torch.testing.assert_close(mine, oracle[:, : layout.num_frames - 1])
+
+
 def test_the_way_to_train_is_chosen_by_the_device() -> None:
     layout = ChunkLayout(num_frames=3, frames_per_chunk=1, window=1)
+    assert isinstance(training_attention(layout, torch.device("meta")), MaskedAttention)
     assert isinstance(training_attention(layout, torch.device("cpu")), ChunkedAttention)
     assert isinstance(training_attention(layout, torch.device("cuda")), BlockMaskedAttention)
 
 
 @pytest.mark.gpu
-def test_compiled_block_mask_equals_the_rectangles_forward_and_backward() -> None:
+def test_compiled_block_mask_equals_the_dense_one_forward_and_backward() -> None:
     layout = ChunkLayout(num_frames=9, frames_per_chunk=3, window=4)
     generator = torch.Generator("cuda").manual_seed(0)
 
@@ -97,7 +118,7 @@ def test_compiled_block_mask_equals_the_rectangles_forward_and_backward() -> Non
         return Projected(queries=parts[0], keys=parts[1], values=parts[2])
 
     streams = stream(len(layout.video_frames), 24), stream(len(layout.action_frames), 16)
-    outs = [attention(layout)(0, *streams) for attention in (BlockMaskedAttention, ChunkedAttention)]
+    outs = [attention(layout)(0, *streams) for attention in (BlockMaskedAttention, MaskedAttention)]
     gradients = [torch.autograd.grad(sum(x.square().sum() for x in pair), leaves(*streams)) for pair in outs]
     for mine, oracle in zip((*outs[0], *gradients[0]), (*outs[1], *gradients[1]), strict=True):
         torch.testing.assert_close(mine, oracle, atol=2e-3, rtol=2e-3)

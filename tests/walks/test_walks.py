@@ -123,7 +123,7 @@ def test_over_a_wire(tiny) -> None:
             drive(
                 robot,
                 client,
-                client.facts.control_config(),
+                client.facts.control_config(unlimited=True),
                 clock=clock,
                 worker=VirtualWorker(clock, constant(0.0)),
             )

@@ -18,6 +18,8 @@ _RGB_BYTES = {
     "mono8": (1, (0, 0, 0)),
 }
 """Encoding to bytes a pixel, and which of them are red, green and blue."""
+_YUV_422 = {"yuyv": (0, 1, 3), "yuv422_yuy2": (0, 1, 3), "uyvy": (1, 0, 2), "yuv422": (1, 0, 2)}
+"""What webcams send: two pixels in four bytes, and where the first brightness, the blue and the red difference are."""
 
 
 def read_stamp(header: Any) -> float:
@@ -38,16 +40,28 @@ def read_image(message: Any) -> np.ndarray:
     Raises:
         InputError: The encoding is none of 8 bits a colour, or the sizes do not fit together.
     """
-    if message.encoding not in _RGB_BYTES:
-        raise InputError("encoding of an image", got=repr(message.encoding), allowed=", ".join(_RGB_BYTES))
-    num_bytes, order = _RGB_BYTES[message.encoding]
+    encodings = [*_RGB_BYTES, *_YUV_422]
+    if message.encoding not in encodings:
+        raise InputError("encoding of an image", got=repr(message.encoding), allowed=", ".join(encodings))
+    num_bytes, order = _RGB_BYTES.get(message.encoding, (2, ()))
     height, width, step = message.height, message.width, message.step
     data = np.frombuffer(message.data, np.uint8)
-    if not height or not width or step < width * num_bytes or len(data) != height * step:
+    odd = message.encoding in _YUV_422 and width % 2
+    if not height or not width or odd or step < width * num_bytes or len(data) != height * step:
         got = f"{width} x {height}, {step} bytes a row, {len(data)} bytes"
         raise InputError(f"sizes of a {message.encoding} image", got=got, allowed="rows that hold the width, all there")
     pixels = data.reshape(height, step)[:, : width * num_bytes].reshape(height, width, num_bytes)
-    return pixels[..., order]
+    return _rgb_from_yuv(pixels, *_YUV_422[message.encoding]) if not order else pixels[..., order]
+
+
+def _rgb_from_yuv(pixels: np.ndarray, luma: int, blue: int, red: int) -> np.ndarray:
+    """Return RGB of [height, width, 2] bytes, two pixels sharing their colour: ITU-R BT.601, brightness 16 to 235."""
+    height, width, _ = pixels.shape
+    pairs = pixels.reshape(height, width // 2, 4).astype(np.float32)
+    y = 1.164384 * (pairs[..., [luma, luma + 2]] - 16)
+    u, v = pairs[..., [blue, blue]] - 128, pairs[..., [red, red]] - 128
+    rgb = np.stack([y + 1.596027 * v, y - 0.391762 * u - 0.812968 * v, y + 2.017232 * u], axis=-1)
+    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8).reshape(height, width, 3)
 
 
 def read_compressed(message: Any) -> np.ndarray:

@@ -149,3 +149,22 @@ def test_trajectories_name_their_joints(ros) -> None:
 def test_arrays_follow_the_order_they_are_asked_for(ros) -> None:
     told = ros.wire(write_array(ros.blank("std_msgs/msg/Float64MultiArray"), ["c", "a"], {"a": 0.1, "c": 0.3}))
     assert told.data.tolist() == [0.3, 0.1] and not told.layout.dim
+
+
+@pytest.mark.parametrize(
+    ("encoding", "order"), [("yuyv", "yuyv"), ("yuv422_yuy2", "yuyv"), ("uyvy", "uyvy"), ("yuv422", "uyvy")]
+)
+def test_what_webcams_send(ros, encoding: str, order: str) -> None:
+    """Grey of half brightness, then white and black, then pure red beside it, as ITU-R BT.601 has them."""
+    colours = {"y": [126, 126, 235, 16, 81, 81], "u": [128, 128, 90], "v": [128, 128, 240]}
+    rows = []
+    for pair in range(3):
+        brightness = iter(colours["y"][2 * pair : 2 * pair + 2])
+        rows += [next(brightness) if c == "y" else colours[c][pair] for c in order]
+    message = ros.image(np.array(rows, np.uint8).reshape(1, 6, 2), encoding=encoding)
+    expected = [[128] * 3, [128] * 3, [255] * 3, [0] * 3, [254, 0, 0], [254, 0, 0]]
+    assert np.abs(read_image(message)[0].astype(int) - expected).max() <= 1
+    message.width, message.step = 5, 10
+    message.data = np.zeros(10, np.uint8)
+    with pytest.raises(InputError, match="sizes"):
+        read_image(message)

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.options import Machine, MachineOptions
 from foreact.commands.progress import console, progress_bar
-from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
 from foreact.errors import ConfigurationError
@@ -35,18 +35,19 @@ class Settings:
     """Last episodes of each that are measured."""
     seed: int = 0
     """Of the noise."""
+    reading: Data = DataOptions()
     machine: Machine = MachineOptions()
 
 
 def run(settings: Settings) -> None:
     """Measure, then write the threshold into the policy's configuration."""
     policy = load_policy(settings.policy, placement=Placement(device=str(settings.machine.use())))
-    datasets = [EpisodeDataset(root) for root in settings.data]
+    datasets = settings.reading.open(settings.data, policy.embodiment)
     thresholds = []
     with progress_bar() as bar:
         for dataset in datasets:
             shown = bar.add_task(f"imagining {dataset.root}", total=1, figures="")
-            cache = LatentCache(dataset, policy.networks.vae, policy.embodiment)
+            cache = LatentCache(dataset, policy.networks.vae, policy.embodiment, elsewhere=settings.reading.latents)
             sequences = load_sequences(dataset, cache, policy.codec)[-settings.held_out :]
             thresholds.append(open_loop_error(policy, sequences, seed=settings.seed).disagreement)
             bar.update(shown, completed=1)

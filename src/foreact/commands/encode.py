@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 from foreact.codecs.video_vae import VideoVAE
+from foreact.commands.datasets import Data, DataOptions, Robot, RobotOptions
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.progress import console, progress_bar
-from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.recipes import RECIPES, get_recipe
 
@@ -22,23 +22,26 @@ class Settings:
     """
 
     data: tuple[Path, ...]
-    """LeRobot datasets; the latents are kept inside each, under latents/."""
+    """LeRobot datasets."""
     vae: Path
     """Folder of the video VAE, diffusers layout."""
     recipe: Annotated[str, named(RECIPES)] = "tiny"
     """Says which cameras are seen, at what size and rate."""
+    robot: Robot = RobotOptions()
+    reading: Data = DataOptions()
     machine: Machine = MachineOptions()
 
 
 def run(settings: Settings) -> None:
     """Encode the episodes that are not encoded yet."""
-    embodiment = get_recipe(settings.recipe).robot()
+    embodiment = settings.robot.of(get_recipe(settings.recipe))
+    datasets = settings.reading.open(settings.data, embodiment)
     codec = VideoVAE.from_pretrained(settings.vae).to(settings.machine.use())
     with progress_bar() as bar:
-        for root in settings.data:
-            dataset = EpisodeDataset(root)
-            shown = bar.add_task(f"encoding {root}", total=dataset.num_episodes, figures="")
-            for index in LatentCache(dataset, codec, embodiment).encode_missing():
+        for dataset in datasets:
+            shown = bar.add_task(f"encoding {dataset.root}", total=dataset.num_episodes, figures="")
+            cache = LatentCache(dataset, codec, embodiment, elsewhere=settings.reading.latents)
+            for index in cache.encode_missing():
                 bar.update(shown, completed=index + 1)
             bar.update(shown, completed=dataset.num_episodes)
-    console.print("Latents are kept beside each dataset, under [bold]latents/[/].")
+            console.print(f"The latents of {dataset.root} are in {cache.folder}.", markup=False)

@@ -81,7 +81,10 @@ def run(settings: Settings) -> None:
 def _start(policy: Policy, given: Sequence[str] | None) -> np.ndarray:
     robot = policy.embodiment
     if given:
-        return read_state(given, robot.state_names or robot.dof_names)
+        state = read_state(given, robot.state_names or robot.dof_names)
+        for odd in policy.codec.odd_entries(state):
+            console.print(f"warning: {odd}; check the units and the order of --state.", markup=False)
+        return state
     console.print(
         f"No --state is given: the robot is taken to stand {ASSUMED[robot.needs_initial_pose]}. "
         "If the picture shows it elsewhere, say where: its actions will fit better."

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.modes_tables import tell
 from foreact.commands.options import Machine, MachineOptions, PolicyName
 from foreact.commands.progress import console, progress_bar
 from foreact.data.batch import TrainingSequence
-from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
 from foreact.errors import ConfigurationError
@@ -62,6 +62,7 @@ class Settings:
     """Last episodes of each dataset that are measured; training holds out 5."""
     seed: int = 0
     """Of the noise."""
+    reading: Data = DataOptions()
     machine: Machine = MachineOptions()
 
 
@@ -74,7 +75,7 @@ def run(settings: Settings) -> None:
         raise ConfigurationError("folder for the results", got=f"the file {out}", cure="choose another name")
     policy = load(settings.policy, device=settings.machine.use())
     check_answers_all(policy)
-    episodes = [episode for root in settings.data for episode in _held_out(policy, root, held_out)]
+    episodes = [episode for root in settings.data for episode in _held_out(policy, root, settings)]
     if len(episodes) < 2:
         raise ConfigurationError("held-out episodes", got=len(episodes), allowed="2 or more, or there is no interval")
     errors = _measure(policy, episodes, seed)
@@ -96,10 +97,10 @@ def run(settings: Settings) -> None:
     console.print(f"All figures: [bold]{out / FIGURES_FILE}[/]; one moment to look at: [bold]{out / PICTURE_FILE}[/].")
 
 
-def _held_out(policy: Policy, root: Path, count: int) -> list[HeldOut]:
-    dataset = EpisodeDataset(root)
-    sequences = load_sequences(dataset, LatentCache(dataset, policy.networks.vae, policy.embodiment), policy.codec)
-    numbered = list(enumerate(sequences))[-count:]
+def _held_out(policy: Policy, root: Path, settings: Settings) -> list[HeldOut]:
+    (dataset,) = settings.reading.open([root], policy.embodiment)
+    cache = LatentCache(dataset, policy.networks.vae, policy.embodiment, elsewhere=settings.reading.latents)
+    numbered = list(enumerate(load_sequences(dataset, cache, policy.codec)))[-settings.held_out :]
     return [HeldOut(data=str(root), number=number, sequence=sequence) for number, sequence in numbered]
 
 

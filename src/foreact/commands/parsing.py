@@ -33,7 +33,7 @@ def parse(name: str, module: ModuleType, words: Sequence[str]) -> Any:
         ConfigurationError: A flag is given twice, or the settings file is wrong.
         SystemExit: Anything else is wrong, or help was asked for; what is wrong was printed.
     """
-    words = list(words)
+    words = [expand_home(word) for word in words]
     _check_given_once(words)
     prints = "--print-config" in words
     if prints:
@@ -52,6 +52,14 @@ def parse(name: str, module: ModuleType, words: Sequence[str]) -> Any:
         return settings
     print(json.dumps({COMMAND: name, **to_plain(settings)}, indent=1))
     return None
+
+
+def expand_home(word: str) -> str:
+    """Return a word with the home folder for a tilde, also after "=", where shells leave it: --out=~/x, top=~/x.png."""
+    before, equals, value = word.partition("=")
+    if equals and value.startswith("~") and "/" not in before:
+        return f"{before}={Path(value).expanduser()}"
+    return str(Path(word).expanduser()) if word.startswith("~") else word
 
 
 def read_settings(path: Path, name: str, cls: type) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 import tyro
 
 from foreact.codecs.video_vae import VideoVAE
+from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
 from foreact.commands.progress import console
 from foreact.commands.train_progress import show
-from foreact.data.episodes import EpisodeDataset
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
 from foreact.training.run import POLICY_FOLDER, Recipe, train
@@ -40,6 +40,7 @@ class Settings:
     """Named settings; those below change single ones."""
     initial: Path | None = None
     """Weights to begin with: a policy to go on from, or what `foreact init` made, which full-size recipes need."""
+    reading: Data = DataOptions()
     machine: Machine = MachineOptions()
     training: Annotated[Recipe, tyro.conf.arg(name="")]
     """The recipe, setting by setting."""
@@ -61,10 +62,12 @@ def defaults(words: Sequence[str], from_file: Mapping[str, Any]) -> dict[str, An
 
 def run(settings: Settings) -> None:
     """Train, showing the loss of every step."""
-    device = settings.machine.use()
-    datasets = [EpisodeDataset(root) for root in settings.data]
+    device, recipe = settings.machine.use(), settings.training
+    datasets = settings.reading.open(settings.data, recipe.robot())
     vae = VideoVAE.from_pretrained(settings.vae)
-    steps = train(settings.training, datasets, vae, settings.out, initial=settings.initial, device=device)
+    steps = train(
+        recipe, datasets, vae, settings.out, initial=settings.initial, latents=settings.reading.latents, device=device
+    )
     show(steps, console)
     policy = settings.out / POLICY_FOLDER
     console.print(f"The policy is in [bold]{policy}[/]: foreact.load({str(policy)!r}).")

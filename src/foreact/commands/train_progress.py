@@ -32,6 +32,8 @@ def show(steps: Iterable[Step], console: Console) -> None:
     with bar:
         shown = bar.add_task("training", total=1, left="", loss="")
         for now in steps:
+            for note in now.notes:
+                console.print(note, markup=False, soft_wrap=True)
             first = now.step if first is None else first
             left = time_left(now, time.monotonic() - begun, now.step - first)
             bar.update(shown, completed=now.step, total=now.num_steps, left=left, loss=losses(now))

@@ -7,10 +7,10 @@ from typing import Annotated
 import tyro
 
 from foreact.codecs.video_vae import VideoVAE
+from foreact.commands.datasets import Data, DataOptions, Robot, RobotOptions
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.progress import console, progress_bar
 from foreact.data.clips import DatasetClips
-from foreact.data.episodes import EpisodeDataset
 from foreact.recipes import RECIPES, get_recipe
 from foreact.training.video_vae import train_video_vae
 from foreact.training.video_vae_config import VideoVAETrainingConfig
@@ -35,13 +35,15 @@ class Settings:
     """Folder of a video VAE of the same shape to start from."""
     training: Annotated[VideoVAETrainingConfig, tyro.conf.arg(name="")] = VideoVAETrainingConfig()
     """The network and its training, setting by setting."""
+    robot: Robot = RobotOptions()
+    reading: Data = DataOptions()
     machine: Machine = MachineOptions()
 
 
 def run(settings: Settings) -> None:
     """Read the pictures, then train."""
-    device, robot = settings.machine.use(), get_recipe(settings.recipe).robot()
-    clips = DatasetClips([EpisodeDataset(root) for root in settings.data], robot)
+    device, robot = settings.machine.use(), settings.robot.of(get_recipe(settings.recipe))
+    clips = DatasetClips(settings.reading.open(settings.data, robot), robot)
     with progress_bar() as bar:
         shown = bar.add_task("reading pictures", total=clips.num_episodes, figures="")
         for index in clips.load():

@@ -223,7 +223,8 @@ class Client:
                 if time.monotonic() + pause_s > give_up_s:
                     got, cure = (
                         str(failure) or type(failure).__name__,
-                        "see that it runs and can be reached: foreact serve",
+                        "see that it runs and can be reached: foreact serve"
+                        + (f"; the environment's proxy {self._link.proxy} was used" if self._link.proxy else ""),
                     )
                     raise ServerError(where, got=got, cure=cure) from failure
                 self._closing.wait(pause_s)

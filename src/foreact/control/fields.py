@@ -1,14 +1,20 @@
 """The fields of messages: what each may hold, and how that is checked."""
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 from math import isfinite
 from typing import Annotated, Any
 
 import numpy as np
 
+from foreact.control.packing import to_native
+
 _ACTIONS, _STATE = "float32 [num_actions, num_dofs], finite", "float32 [num_entries], finite"
 _LATENTS = "float32 [channels, frames, height, width], finite"
 _PICTURES, _CLIPS = "uint8 [height, width, 3] per camera", "uint8 [time, height, width, 3] per camera"
+
+_MOST_LOOKED_AT = 2**16
+"""Numbers of an array that is refused anyway among which one that is not finite is still looked for."""
 
 Actions = Annotated[np.ndarray, _ACTIONS]
 State = Annotated[np.ndarray, _STATE]
@@ -21,18 +27,28 @@ Reader = tuple[str, Callable[[Any], bool]]
 """What is allowed, in words, and whether a value is."""
 
 
-def describe(value: Any) -> str:
-    """Return what a value is, briefly, for a message to people."""
+def describe(value: Any, depth: int = 1) -> str:
+    """Return what a value is, briefly, for a message to people; of maps in maps, `depth` levels."""
     if isinstance(value, np.ndarray):
-        finite = value.dtype.kind != "f" or np.isfinite(value).all()
+        finite = value.dtype.kind != "f" or value.size > _MOST_LOOKED_AT or np.isfinite(value).all()
         return f"{value.dtype} {list(value.shape)}" + ("" if finite else " with numbers that are not finite")
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{str(key)[:40]}: {describe(each)}" for key, each in list(value.items())[:8]) + "}"
-    return repr(value)[:80]
+    if isinstance(value, dict) and depth:
+        entries = [
+            f"{key[:40] if isinstance(key, str) else _brief(key)[:40]}: {describe(each, depth - 1)}"
+            for key, each in islice(value.items(), 8)
+        ]
+        return "{" + ", ".join(entries) + "}"
+    return _brief(value)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict | list):  # printing it whole could take for ever
+        return f"{type(value).__name__} of {len(value)} entries"
+    return repr(value[:80] if isinstance(value, str | bytes) else value)[:80]
 
 
 def _is_array(value: Any, dtype: type, num_dims: int) -> bool:
-    right = isinstance(value, np.ndarray) and value.dtype == dtype and value.ndim == num_dims
+    right = isinstance(value, np.ndarray) and value.dtype.newbyteorder("=") == dtype and value.ndim == num_dims
     return right and (dtype is np.uint8 or bool(np.isfinite(value).all()))
 
 
@@ -55,6 +71,13 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, str) and _is_number(v) for k, v in value.items())
 
 
+def _are_lists_of_numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(k, str) and isinstance(v, list) and all(n is None or _is_number(n) for n in v)
+        for k, v in value.items()
+    )
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
@@ -70,6 +93,13 @@ def _or_none(reader: Reader) -> Reader:
     return f"{reader[0]}, or nil", lambda value: value is None or reader[1](value)
 
 
+def accept(value: Any) -> Any:
+    """Return a field's value that was found right; arrays as copies, in this machine's order of bytes."""
+    if isinstance(value, np.ndarray):
+        return to_native(value)
+    return {name: accept(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
 _TEXT = ("text", lambda value: isinstance(value, str))
 _NUMBER = ("a finite number", _is_number)
 READERS: dict[Any, Reader] = {
@@ -81,6 +111,7 @@ READERS: dict[Any, Reader] = {
     bool: ("true or false", lambda value: isinstance(value, bool)),
     list[str]: ("a list of texts", _are_texts),
     Mapping[str, float]: ("numbers by name", _are_numbers),
+    Mapping[str, list[float | None]]: ("numbers, or nil, by name", _are_lists_of_numbers),
     Mapping[str, list[int]]: ("two sizes by name", _are_sizes),
     Pictures: (_PICTURES, lambda value: _are_images(value, 3)),
     Clips: (_CLIPS, lambda value: _are_images(value, 4)),

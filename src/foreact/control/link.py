@@ -6,11 +6,15 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from inspect import signature
+from ipaddress import ip_address
 from math import isfinite
 from pathlib import Path
 from random import Random
 from threading import Timer
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
 from websockets.sync.client import ClientConnection, connect
@@ -19,6 +23,8 @@ from foreact.control.protocol import Facts, RefusalError, encode, read_facts, re
 from foreact.errors import ConfigurationError
 
 MAX_ANSWER_BYTES = 2**28
+_NO_PROXY: dict[str, Any] = {"proxy": None} if "proxy" in signature(connect).parameters else {}
+"""What keeps websockets from using the environment's proxy; before version 15 it used none."""
 BROKEN = (OSError, WebSocketException, EOFError)
 """What is raised when there is no connection, or no longer one, or no answer in time; asking again may help."""
 
@@ -86,6 +92,18 @@ class Link:
             raise ConfigurationError(f"certificate {certificate}", got=error, allowed="a readable PEM file") from error
 
     @property
+    def proxy(self) -> str | None:
+        """The proxy that the environment names for the server's address; None for servers nearby, reached directly."""
+        host = urlsplit(self.address).hostname or ""
+        with suppress(ValueError):
+            if ip_address(host).is_private:
+                return None
+        if host == "localhost" or "." not in host:
+            return None
+        scheme = "https" if self.address.startswith("wss:") else "http"
+        return None if proxy_bypass(host) else getproxies().get(scheme)
+
+    @property
     def is_open(self) -> bool:
         """Whether there is a connection, as far as is known."""
         return self._connection is not None
@@ -103,6 +121,7 @@ class Link:
         try:
             self._connection = connect(
                 self.address,
+                **({} if self.proxy else _NO_PROXY),
                 ssl=self._ssl,
                 additional_headers=self._headers,
                 compression=None,

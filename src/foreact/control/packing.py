@@ -36,7 +36,9 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(data: bytes) -> Any:
-    """Return the plain data of a msgpack message; arrays are copies, in this machine's order of bytes.
+    """Return the plain data of a msgpack message; arrays are read-only, and in the order of bytes they came in.
+
+    Nothing is converted or copied here: whoever accepts an array's type does that (`to_native`).
 
     Raises:
         InputError: It is no msgpack, or nothing that `pack` makes.
@@ -57,6 +59,11 @@ def unpack(data: bytes) -> Any:
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
         got = f"{len(data)} bytes that cannot be read ({error or type(error).__name__})"
         raise InputError("message", got=got, allowed="msgpack") from error
+
+
+def to_native(array: np.ndarray) -> np.ndarray:
+    """Return a copy that can be written to, in this machine's order of bytes."""
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 class _Budget:
@@ -99,7 +106,7 @@ def _array(packed: Mapping[Any, Any]) -> np.ndarray:
         got = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
         allowed = f"{prod(shape) * dtype.itemsize} bytes, as {dtype} {shape} has"
         raise InputError("data of an array", got=got, allowed=allowed[:200])
-    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    return np.frombuffer(data, dtype).reshape(shape)
 
 
 def _scalar(packed: Mapping[Any, Any]) -> np.generic:

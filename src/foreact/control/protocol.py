@@ -8,6 +8,7 @@ again, from what was said then, so that a message can be sent twice after a brok
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any, Literal, get_args
 
 from foreact.control.config import ControlConfig
@@ -20,12 +21,14 @@ from foreact.control.fields import (
     Milliseconds,
     Pictures,
     State,
+    accept,
     describe,
 )
+from foreact.control.limits import MotionLimits
 from foreact.control.packing import pack, unpack
-from foreact.errors import ForeactError, InputError
+from foreact.errors import ConfigurationError, ForeactError, InputError
 
-VERSION = 1
+VERSION = 2
 """Of these messages; a server announces it, a client says it when it starts."""
 
 Code = Literal[
@@ -214,6 +217,10 @@ class Facts:
     """The entries of an action, in order."""
     action_units: list[str]
     """Their units."""
+    motion_limits: Mapping[str, list[float | None]]
+    """low, high, velocity and acceleration: for each a number per entry of an action; nil: the robot does not say."""
+    unlimited_actions: list[str]
+    """The entries whose limits the robot does not say, as far as it would have to; to be driven, it needs others."""
     state_names: list[str]
     """The entries of a state, in order."""
     state_is_action: bool
@@ -233,15 +240,45 @@ class Facts:
     limits: Mapping[str, float]
     """Sizes, counts and times beyond which the server refuses, by name."""
 
-    def control_config(self, **settings: Any) -> ControlConfig:
-        """Return how a robot is driven at the policy's rates; `settings` are the other fields of `ControlConfig`."""
+    def control_config(
+        self, *, limits: MotionLimits | None = None, unlimited: bool = False, **settings: Any
+    ) -> ControlConfig:
+        """Return how a robot is driven at the policy's rates, and within limits.
+
+        Args:
+            limits: Of range, velocity and acceleration; None: those that the policy's robot has.
+            unlimited: Drive without any: whatever the policy says is executed, however far and fast it goes.
+            settings: The other fields of `ControlConfig`.
+
+        Raises:
+            ConfigurationError: The policy's robot does not say what its limits are, and none are given.
+        """
+        if limits is None and not unlimited:
+            limits = self._known_limits()
         return ControlConfig(
             action_hz=self.action_hz,
             camera_stride=self.camera_stride,
             actions_per_latent_frame=self.actions_per_latent_frame,
             latent_frames_per_chunk=self.latent_frames_per_chunk,
+            limits=None if unlimited else limits,
             **settings,
         )
+
+    def _known_limits(self) -> MotionLimits:
+        if self.unlimited_actions:
+            raise ConfigurationError(
+                f"motion limits of {self.embodiment!r}",
+                got=f"none for {', '.join(self.unlimited_actions)}",
+                allowed="low, high, velocity and acceleration of each action",
+                cure="pass limits=MotionLimits(...); to drive without any, say unlimited=True",
+            )
+        unbounded = {"low": -inf, "high": inf, "velocity": inf, "acceleration": inf}
+        given = {
+            name: tuple(unbounded[name] if each is None else each for each in numbers)
+            for name, numbers in self.motion_limits.items()
+            if any(each is not None for each in numbers)
+        }
+        return MotionLimits(**given)
 
 
 def encode(message: Any) -> bytes:
@@ -323,5 +360,5 @@ def _read(kind: type, plain: Mapping[Any, Any]) -> Any:
         if not right(plain[name]):
             what = f"{name} of {kind.__name__.lower()!r}"
             raise RefusalError("bad_message", what, got=describe(plain[name]), allowed=allowed)
-        values[name] = float(plain[name]) if hint is float else plain[name]  # a whole number is one, too
+        values[name] = float(plain[name]) if hint is float else accept(plain[name])  # a whole number is one, too
     return kind(**values)

@@ -26,6 +26,8 @@ class TrainingSequence:
     frame_valid: Bool[Tensor, " frames"]
     """False where the last image was repeated."""
     instruction: str
+    name: str = ""
+    """Which episode it is, for messages."""
 
     @property
     def num_frames(self) -> int:

@@ -1,6 +1,7 @@
 """The files of a LeRobot v3.0 dataset: their names, reading one, writing several as one step."""
 
 import contextlib
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from foreact.errors import DatasetError
+from foreact.files import LFS_CURE, is_lfs_pointer
 
 INFO_PATH = "meta/info.json"
 STATS_PATH = "meta/stats.json"
@@ -43,12 +45,50 @@ def parse_file(path: Path, parse: Callable[[], Any]) -> Any:
     Raises:
         DatasetError: The file is missing or damaged.
     """
+    refuse_pointer(path)
     try:
         return parse()
     except FileNotFoundError as error:
         raise DatasetError(f"{path} is missing", cure=CURE) from error
+    except PermissionError as error:
+        raise DatasetError(f"{path} may not be read", got=error.strerror, cure="check its permissions") from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DatasetError(f"{path} is damaged", got=str(error), cure=CURE) from error
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON lines file. Only a line feed ends a line: strings may hold other separators.
+
+    Raises:
+        DatasetError: The file is missing or damaged.
+    """
+    return parse_file(path, lambda: [json.loads(line) for line in _text(path).split("\n") if line.strip()])
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        DatasetError: The file is missing or damaged.
+    """
+    return parse_file(path, lambda: json.loads(_text(path)))
+
+
+def _text(path: Path) -> str:
+    """Return a file's text; a byte order mark, as Windows' editors write it, is passed over."""
+    return path.read_text(encoding="utf-8-sig")
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a file whose content was never fetched.
+
+    Raises:
+        DatasetError: It is a git-lfs pointer, or empty.
+    """
+    if is_lfs_pointer(path):
+        raise DatasetError(f"{path} is a git-lfs pointer, not the file itself", cure=LFS_CURE)
+    if path.is_file() and path.stat().st_size == 0:
+        raise DatasetError(f"{path} is empty, and therefore damaged", got="0 bytes", cure=CURE)
 
 
 def stage_files(contents: Mapping[Path, bytes]) -> None:

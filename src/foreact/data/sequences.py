@@ -1,5 +1,6 @@
 """From an episode on disk to a training sequence in model units."""
 
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +14,8 @@ from foreact.errors import DatasetError
 
 EXECUTED = "executed_action"
 """Column of what the robot was really told, where it differs from the demonstrator's `action`."""
+NEVER_SET = 1000.0
+"""Times as far from the median as the usual numbers are: what is beyond cannot be meant."""
 
 
 @runtime_checkable
@@ -38,15 +41,54 @@ def fit_codec(datasets: list[EpisodeDataset], embodiment: Embodiment) -> ActionC
     """Return the action codec whose quantiles are those of all the datasets' actions.
 
     Raises:
-        DatasetError: They hold no episodes.
+        DatasetError: They hold no episodes, or an action so far from all others that it cannot be meant.
     """
-    universal = []
+    raw, episodes = [], []
     for dataset in datasets:
         for episode in dataset:
-            universal.append(embodiment.to_universal(episode.column("action"), _hold(episode, embodiment)))
-    if not universal:
+            raw.append(episode.column("action"))
+            episodes.append((dataset, episode))
+    if not raw:
         raise DatasetError("datasets to learn from", got="no episodes", allowed="at least one")
+    if finding := find_glitch(raw):
+        place, row, entry, value, usual = finding
+        dataset, episode = episodes[place]
+        raise DatasetError(
+            f"action of episode {episode.number} of {dataset.root}, row {row}, {embodiment.dof_names[entry]!r}",
+            got=f"{value:.6g}",
+            allowed=f"a number like the others, {usual}",
+            cure="a number that was never set: repair it, or take the episode out",
+        )
+    universal = [
+        embodiment.to_universal(actions, _hold(episode, embodiment))
+        for actions, (_, episode) in zip(raw, episodes, strict=True)
+    ]
     return ActionCodec.fit(embodiment, np.concatenate(universal))
+
+
+def find_glitch(parts: list[np.ndarray]) -> tuple[int, int, int, float, str] | None:
+    """Return the first number that cannot be meant: so far from the usual ones that training would not survive it.
+
+    Args:
+        parts: [rows, entries] of each episode.
+
+    Returns:
+        Episode, row, entry, the number, and the usual range in words.
+    """
+    values = np.concatenate(parts).astype(np.float64)
+    middle = np.median(values, axis=0)
+    distance = np.abs(values - middle)
+    # Some numbers are set apart before the usual ones are looked at: of few rows a quantile would be one of them.
+    num_apart = max(min(3, len(values) // 4), len(values) // 500)
+    usual = np.sort(distance, axis=0)[len(values) - num_apart - 1]
+    allowed = np.where(usual > 0, NEVER_SET * usual, NEVER_SET * np.maximum(1.0, np.abs(middle)))
+    rows, entries = np.nonzero(distance > allowed)
+    if not len(rows):
+        return None
+    starts = np.cumsum([0, *map(len, parts)])
+    place, entry = int(np.searchsorted(starts, rows[0], side="right") - 1), int(entries[0])
+    told = f"from {middle[entry] - usual[entry]:.6g} to {middle[entry] + usual[entry]:.6g}"
+    return place, int(rows[0] - starts[place]), entry, float(values[rows[0], entry]), told
 
 
 def load_sequences(dataset: EpisodeDataset, cache: LatentCache, codec: ActionCodec) -> list[TrainingSequence]:
@@ -56,7 +98,13 @@ def load_sequences(dataset: EpisodeDataset, cache: LatentCache, codec: ActionCod
         DatasetError: Latents are missing or damaged, or the dataset is.
     """
     executed = EXECUTED if EXECUTED in dataset.column_names else "action"
-    return [make_sequence(episode, cache.load(episode.index), codec, executed_column=executed) for episode in dataset]
+    return [
+        replace(
+            make_sequence(episode, cache.load(episode.index), codec, executed_column=executed),
+            name=f"episode {episode.number} of {dataset.root}",
+        )
+        for episode in dataset
+    ]
 
 
 def make_sequence(

@@ -1,9 +1,7 @@
 """Frames to MP4 and back, by PyAV."""
 
 import io
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,11 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
+from foreact.data.film import open_film
 from foreact.errors import ConfigurationError, DatasetError, InputError
+
+HALF_A_PERIOD = 0.49
+"""How far a row's time may be from its frame's, in periods. At half of it two frames are equally near."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,98 +107,27 @@ def encode_video(
 
 
 def read_frames(
-    path: Path, times_s: Sequence[float], *, num_frames: int | None = None, tolerance_s: float = 1e-4
+    path: Path | str, times_s: Sequence[float], *, tolerance_s: float | None = None
 ) -> UInt8[np.ndarray, "frames height width 3"]:
-    """Return the frames shown at the given times, in the order asked, RGB.
-
-    Only the groups of pictures that hold a wanted frame are decoded, each once.
+    """Return the frames nearest to the given times, in the order asked, RGB.
 
     Args:
         path: A video file.
-        times_s: Times in the file; repeats are allowed.
-        num_frames: How many frames the file should hold; None to not check.
-        tolerance_s: How far a frame's own time may be from the time asked.
+        times_s: Times counted from the file's first frame; repeats are allowed.
+        tolerance_s: How far a frame may be from the time asked; None: half the usual time from frame to frame.
 
     Raises:
-        DatasetError: The file is missing, damaged, of another length, or has no frame at one of the times.
+        DatasetError: The file is missing or damaged, or has no frame near one of the times.
     """
-    wanted = sorted(set(times_s))
-    found: dict[float, np.ndarray] = {}
-    with _opened(path) as (container, stream):
-        if num_frames is not None and stream.frames not in (0, num_frames):
-            raise DatasetError(
-                f"video {path}",
-                got=f"{stream.frames} frames",
-                allowed=f"{num_frames}, as many as its episodes have rows",
-                cure="download or record the dataset again",
-            )
-        if wanted:
-            start = max(0, int((wanted[0] - tolerance_s) / stream.time_base))
-            container.seek(start, stream=stream, backward=True)
-        for frame in _decode_wanted(container, stream, wanted, tolerance_s):
-            time_s = _nearest(wanted, float(frame.pts * stream.time_base), tolerance_s)
-            if time_s is not None:
-                found[time_s] = frame.to_ndarray(format="rgb24")
-        shape = (stream.height, stream.width, 3)
-    missing = [time_s for time_s in wanted if time_s not in found]
-    if missing:
+    film = open_film(Path(path).absolute())
+    tolerance_s = HALF_A_PERIOD * film.period_s if tolerance_s is None else tolerance_s
+    numbers, near = film.nearest(times_s, tolerance_s)
+    if not near.all():
+        time_s = np.asarray(times_s)[~near][0]
         raise DatasetError(
             f"video {path}",
-            got=f"no frame at {missing[0]:.4f} s ({len(missing)} of {len(wanted)} times missing)",
-            allowed=f"a frame within {tolerance_s} s of every row's time",
-            cure="check the dataset's fps, or download or record it again",
+            got=f"no frame at {time_s:.4f} s ({(~near).sum()} of {len(near)} times missing)",
+            allowed=f"0 to {film.times_s[-1]:.4f} s, within {tolerance_s:.4f} s of a frame",
+            cure="check the dataset's fps and timestamps: foreact doctor DATA shows them",
         )
-    return np.stack([found[time_s] for time_s in times_s]) if wanted else np.empty((0, *shape), np.uint8)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """Open a file's first video stream; FFmpeg's errors become ours."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            # One thread: frames are small, and callers read several episodes side by side.
-            stream.codec_context.thread_count = 1
-            yield container, stream
-    except FileNotFoundError as error:
-        raise DatasetError(f"video {path} is missing", cure="download or record the dataset again") from error
-    except (av.FFmpegError, IndexError) as error:
-        raise DatasetError(
-            f"video {path} is damaged", got=str(error), cure="download or record the dataset again"
-        ) from error
-
-
-def _decode_wanted(container: Any, stream: Any, wanted: list[float], tolerance_s: float) -> Iterator[Any]:
-    """Decode every group of pictures as far as its last wanted frame."""
-    context = stream.codec_context
-    for group in _groups_of_pictures(container, stream):
-        times = [float(packet.pts * stream.time_base) for packet in group]
-        if not wanted or min(times) > wanted[-1] + tolerance_s:
-            break
-        hits = [place for place, time_s in enumerate(times) if _nearest(wanted, time_s, tolerance_s) is not None]
-        if hits:
-            # A frame needs nothing that comes after it in the file: packets are in decoding order.
-            for packet in group[: hits[-1] + 1]:
-                yield from context.decode(packet)
-            yield from context.decode(None)
-            context.flush_buffers()
-
-
-def _groups_of_pictures(container: Any, stream: Any) -> Iterator[list[Any]]:
-    """Compressed frames from one key frame up to the next."""
-    group: list[Any] = []
-    for packet in container.demux(stream):
-        if packet.pts is None:
-            continue
-        if packet.is_keyframe and group:
-            yield group
-            group = []
-        group.append(packet)
-    if group:
-        yield group
-
-
-def _nearest(wanted: list[float], time_s: float, tolerance_s: float) -> float | None:
-    """The wanted time within the tolerance of a frame's own time."""
-    index = bisect_left(wanted, time_s - tolerance_s)
-    return wanted[index] if index < len(wanted) and wanted[index] <= time_s + tolerance_s else None
+    return film.frames(numbers)

@@ -97,8 +97,7 @@ def longest_layout(batch: BatchConfig, frames_per_chunk: int) -> ChunkLayout:
 def activation_bytes(config: TransformerConfig, batch: BatchConfig, precision: str, *, checkpointing: bool) -> int:
     """Return what the backward pass of one micro-batch of the longest sequences needs.
 
-    Per layer and token `SAVED`. With checkpointing: the tokens (float32) between layers, and one layer in full. This is
-    so on CUDA; on the CPU `ChunkedAttention` keeps every chunk's keys and values besides, several times as much.
+    Per layer and token `SAVED`. With checkpointing: the tokens (float32) between layers, and one layer in full.
     """
     layout, saved, layer, between = longest_layout(batch, 1), SAVED[precision], 0, 0
     for kind, frames in zip(KINDS, (layout.video_frames, layout.action_frames), strict=True):
@@ -111,7 +110,10 @@ def activation_bytes(config: TransformerConfig, batch: BatchConfig, precision: s
 
 
 def forward_flops(config: TransformerConfig, layout: ChunkLayout, *, text_tokens: int) -> int:
-    """Return the operations of one teacher-forced forward over one sequence, the instruction's keys apart."""
+    """Return the operations of one teacher-forced forward over one sequence, the instruction's keys apart.
+
+    All velocities are counted. Training leaves out those of the clean copy, which saves most of half a layer.
+    """
     total = 0
     for kind, frames in zip(KINDS, (layout.video_frames, layout.action_frames), strict=True):
         sizes, num_tokens = stream_sizes(config, kind), len(frames) * stream_sizes(config, kind).tokens

@@ -27,6 +27,14 @@ CHANNEL_NAMES: tuple[str, ...] = (
     *(f"{side}_gripper" for side in GRIPPER),
 )
 
+KINDS: tuple[np.ndarray, ...] = (
+    np.r_[0:3, 7:10],
+    np.r_[3:7, 10:14],
+    np.r_[14:28],
+    np.r_[28:30],
+)
+"""Channels whose numbers can be compared: positions, rotations, joints, grippers."""
+
 
 def check_finite(what: str, values: np.ndarray, names: tuple[str, ...]) -> Float[np.ndarray, "time names"]:
     """The values as float64 [time, names].

@@ -33,10 +33,10 @@ class ActionCodec:
             )
 
     @classmethod
-    def fit(cls, embodiment: Embodiment, universal_actions: np.ndarray, *, min_range: float = 0.02) -> "ActionCodec":
+    def fit(cls, embodiment: Embodiment, universal_actions: np.ndarray) -> "ActionCodec":
         """The codec normalised to a dataset's actions in universal units [num_actions, 30]."""
         mask = embodiment.channel_mask
-        normalizer = QuantileNormalizer.fit(universal_actions, mask, min_range=min_range)
+        normalizer = QuantileNormalizer.fit(universal_actions, mask)
         return cls(embodiment=embodiment, normalizer=normalizer)
 
     @property
@@ -63,6 +63,38 @@ class ActionCodec:
         """
         universal = self.normalizer.denormalize(model_actions)
         return self.embodiment.from_universal(universal, initial_pose).astype(np.float32)
+
+    def odd_entries(self, state: np.ndarray) -> list[str]:
+        """What in a state is far from anything that this robot does, in words: degrees for radians, another order.
+
+        Joints and grippers are compared with the robot's limits, or where it has none with what was trained on.
+
+        Args:
+            state: [num_state_entries], the robot's own units.
+        """
+        robot = self.embodiment
+        names, odd = robot.state_names or robot.dof_names, []
+        for entry, low, high in self._usual_ranges():
+            value, width = float(state[entry]), high - low
+            if not low - width <= value <= high + width:
+                odd.append(f"{names[entry]} is {value:.4g}, and it moves between {low:.4g} and {high:.4g}")
+        return odd
+
+    def _usual_ranges(self) -> list[tuple[int, float, float]]:
+        """Index in the state, least and greatest value of what can be compared."""
+        robot, ranges = self.embodiment, []
+        low, high = robot.limits
+        for arm in robot.arms:
+            joints = [] if arm.rotation is not None or arm.representation != "absolute" else list(arm.entries)
+            channels = range(arm.channels.start, arm.channels.start + len(joints))
+            for entry, channel in zip(joints, channels, strict=True):
+                limits = low[entry], high[entry]
+                if not np.isfinite(limits).all():
+                    limits = np.array([self.normalizer.q01[channel], self.normalizer.q99[channel]])
+                    limits = limits / arm.rotation_unit_rad
+                if limits[1] > limits[0]:
+                    ranges.append((entry, float(limits[0]), float(limits[1])))
+        return ranges
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

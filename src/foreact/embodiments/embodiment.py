@@ -4,6 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,16 @@ class Dof:
     """Least safe action, in the robot's units; None: unbounded."""
     high: float | None = None
     """Greatest safe action, in the robot's units; None: unbounded."""
+    velocity: float | None = None
+    """Most change of the action per second, in the robot's units; None: unknown."""
+    acceleration: float | None = None
+    """Most change of that velocity per second; None: unknown."""
 
     def __post_init__(self) -> None:
+        for name in ("velocity", "acceleration"):
+            value = getattr(self, name)
+            if value is not None and not (isfinite(value) and value > 0):
+                raise ConfigurationError(f"{name} of {self.name!r}", got=value, allowed="a finite number above 0")
         if self.low is not None and self.high is not None and not self.low < self.high:
             raise ConfigurationError(f"limits of {self.name!r}", got=f"{self.low} to {self.high}", allowed="low < high")
 
@@ -151,6 +160,21 @@ class Embodiment:
         high = np.array([np.inf if dof.high is None else dof.high for dof in self.dofs])
         low.flags.writeable = high.flags.writeable = False
         return low, high
+
+    @cached_property
+    def unlimited_dofs(self) -> tuple[str, ...]:
+        """Names of the entries for which the robot does not say how far, how fast and how suddenly they may go.
+
+        A position needs all four numbers; for an increment the range alone says how fast.
+        """
+        increments = {entry for arm in self.arms if arm.representation == "delta" for entry in arm.entries}
+        increments |= {arm.gripper.entry for arm in self.arms if arm.gripper and arm.representation == "delta"}
+        needed = {True: ("low", "high"), False: ("low", "high", "velocity", "acceleration")}
+        return tuple(
+            dof.name
+            for entry, dof in enumerate(self.dofs)
+            if None in (getattr(dof, name) for name in needed[entry in increments])
+        )
 
     def check_actions(self, actions: np.ndarray) -> None:
         """Refuse actions that are not finite numbers [time, num_dofs].

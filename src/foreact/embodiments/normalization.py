@@ -8,16 +8,26 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from foreact.embodiments.actions import CHANNEL_NAMES, NUM_CHANNELS, check_finite
+from foreact.embodiments.actions import CHANNEL_NAMES, KINDS, NUM_CHANNELS, check_finite
 from foreact.errors import ConfigurationError, InputError
 from foreact.settings import from_plain
+
+FURTHEST = 3.0
+"""Nothing recorded is further from 0 than this in model units, glitches apart."""
+GLITCH = 100.0
+"""Half ranges from the middle beyond which a number is taken for a glitch, and no range is widened for it."""
+KIND_SHARE = 0.01
+"""Least range of a channel, as a share of the widest one of its kind."""
+CONSTANT_SHARE = 1e-6
+"""Range below which a channel counts as constant, as a share of the widest one of its kind: rounding, not motion."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QuantileNormalizer:
     """`(a - q01) / (q99 - q01 + epsilon) * 2 - 1` per channel.
 
-    Never clipped: outliers leave [-1, 1] and come back exactly.
+    Never clipped: outliers leave [-1, 1] and come back exactly. A channel whose range is 0 is a constant: 0 to the
+    model, and whatever the model says of it comes back as that constant.
     """
 
     q01: Float[np.ndarray, "30"]
@@ -34,38 +44,46 @@ class QuantileNormalizer:
             object.__setattr__(self, name, _as_channels(name, getattr(self, name)))
         if not (np.isfinite(self.epsilon) and self.epsilon >= 0):
             raise ConfigurationError("normalisation epsilon", got=self.epsilon, allowed="0 or more")
-        if empty := [CHANNEL_NAMES[n] for n in np.nonzero(self.mask & (self._range <= 0))[0]]:
+        if empty := [CHANNEL_NAMES[n] for n in np.nonzero(self.mask & (self._range < 0))[0]]:
             raise ConfigurationError(
                 "normalisation range of " + ", ".join(empty),
-                got="q99 not above q01",
-                cure="fit again with a min_range above 0",
+                got="q99 below q01",
+                allowed="q99 above q01, or equal for a constant",
             )
 
     @classmethod
-    def fit(
-        cls, actions: np.ndarray, mask: np.ndarray, *, min_range: float = 0.02, epsilon: float = 0.0
-    ) -> "QuantileNormalizer":
-        """The 1 % and 99 % quantiles of a dataset's actions; the quantiles stored are final.
+    def fit(cls, actions: np.ndarray, mask: np.ndarray, *, epsilon: float = 0.0) -> "QuantileNormalizer":
+        """The 1 % and 99 % quantiles of a dataset's actions, widened where they say too little.
+
+        A range is widened about its middle until nothing that was recorded is further out than `FURTHEST`: a wrist that
+        turns in one step of two hundred has both quantiles at rest. Single glitches, `GLITCH` times as far out, are
+        passed over. It is at least `KIND_SHARE` of the widest range of its kind (positions, rotations, joints,
+        grippers), so that the noise of an arm that hardly moves is not blown up, and no absolute width is assumed:
+        increments of a millimetre are as good as targets of a metre. A channel that never changes is a constant.
 
         Args:
             actions: [num_actions, 30], universal units.
             mask: [30], which channels are in use.
-            min_range: Narrower ranges are widened to this about their middle (rad, m, or gripper opening), so
-                that noise of an arm that never moves is not blown up.
             epsilon: As the field.
 
         Raises:
             InputError: No actions, a wrong shape, or not finite.
-            ConfigurationError: `min_range` is not positive.
         """
-        if not (np.isfinite(min_range) and min_range > 0):
-            raise ConfigurationError("normalisation min_range", got=min_range, allowed="more than 0")
         values = check_finite("actions to fit a normalisation to", actions, CHANNEL_NAMES)
         if not len(values):
             raise InputError("actions to fit a normalisation to", got="none", allowed="one or more")
-        q01, q99 = np.quantile(values, [0.01, 0.99], axis=0)
-        middle, half = (q01 + q99) / 2, np.maximum(q99 - q01, min_range) / 2
         used = np.asarray(mask, dtype=bool)
+        q01, q99 = np.quantile(values, [0.01, 0.99], axis=0)
+        middle, half = (q01 + q99) / 2, (q99 - q01) / 2
+        distance = np.abs(values - middle)
+        counts = (half == 0) | (distance <= GLITCH * half)
+        furthest = np.where(counts, distance, 0).max(axis=0)
+        half = np.maximum(half, furthest / FURTHEST)
+        for kind in KINDS:
+            here = kind[used[kind]]
+            widest = half[here].max(initial=0.0)
+            moves = half[here] > CONSTANT_SHARE * widest
+            half[here] = np.where(moves, np.maximum(half[here], KIND_SHARE * widest), 0)
         return cls(
             q01=np.where(used, middle - half, -1.0),
             q99=np.where(used, middle + half, 1.0),
@@ -79,7 +97,12 @@ class QuantileNormalizer:
 
     def normalize(self, actions: np.ndarray) -> Float[np.ndarray, "*leading 30"]:
         """Model units, float64, from universal units [..., 30]; unused channels 0."""
-        return self._apply(actions, lambda used, low, width: (used - low) / width * 2.0 - 1.0)
+
+        def formula(used: np.ndarray, low: np.ndarray, width: np.ndarray) -> np.ndarray:
+            scaled = (used - low) / np.where(width == 0, 1.0, width) * 2.0 - 1.0
+            return np.where(width == 0, 0.0, scaled)
+
+        return self._apply(actions, formula)
 
     def denormalize(self, actions: np.ndarray) -> Float[np.ndarray, "*leading 30"]:
         """Universal units, float64, from model units [..., 30]; unused channels 0."""

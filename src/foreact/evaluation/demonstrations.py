@@ -4,15 +4,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from foreact.data.latents import CAMERA_PREFIX
 from foreact.data.recorder import DatasetWriter
 from foreact.data.sequences import EXECUTED
 from foreact.embodiments import Embodiment
 from foreact.errors import ConfigurationError, DatasetError, SimulationError, check_seed
 from foreact.simulation.demonstrations import NOISE_SCALE_RAD, Demonstration, rollout_expert
+from foreact.simulation.disturbances import KINDS, UNDISTURBED, Disturbance
 from foreact.simulation.environment import BimanualEnv
 from foreact.simulation.tasks import get_task
 
+DISTURBED = "disturbance"
+"""Column of what went wrong without the robot's doing."""
+MISS_PROBABILITY = 0.2
+"""Of a first grasp being aimed beside the cube, where anything may go wrong at all."""
 MAX_FAILURES = 100
 """Failures in a row after which collecting gives up."""
 
@@ -30,7 +37,11 @@ class CollectionConfig:
     image_size: int = 128
     """Height and width of the recorded pictures, pixels."""
     noise_scale_rad: float = NOISE_SCALE_RAD
-    """Standard deviation of the disturbance of what is executed; the recorded labels stay the expert's."""
+    """Standard deviation of the noise on what is executed; the recorded labels stay the expert's."""
+    disturbance: Disturbance = UNDISTURBED
+    """What goes wrong on the way."""
+    cameras: tuple[str, ...] | None = None
+    """Which of the robot's cameras are recorded; None: all."""
 
     def __post_init__(self) -> None:
         get_task(self.task)
@@ -50,7 +61,12 @@ def collect(config: CollectionConfig, root: Path, embodiment: Embodiment) -> Ite
     Raises:
         DatasetError: The dataset holds episodes of another task.
     """
-    env = BimanualEnv(config.task, cameras=embodiment.cameras, image_size=config.image_size)
+    env = BimanualEnv(
+        config.task,
+        cameras=config.cameras or embodiment.cameras,
+        image_size=config.image_size,
+        disturbance=config.disturbance,
+    )
     names = list(embodiment.dof_names)
     size = (config.image_size, config.image_size)
     try:
@@ -58,8 +74,8 @@ def collect(config: CollectionConfig, root: Path, embodiment: Embodiment) -> Ite
             root,
             fps=round(embodiment.timing.action_hz),
             robot_type=embodiment.name,
-            features={"observation.state": names, "action": names, EXECUTED: names},
-            cameras={CAMERA_PREFIX + camera: size for camera in embodiment.cameras},
+            features={"observation.state": names, "action": names, EXECUTED: names, DISTURBED: list(KINDS)},
+            cameras={CAMERA_PREFIX + camera: size for camera in env.cameras},
         ) as writer:
             _check_task(root, writer.instructions, config.task)
             successes = _successes(config, env)
@@ -82,7 +98,8 @@ def _check_task(root: Path, recorded: tuple[str, ...], task: str) -> None:
 def _successes(config: CollectionConfig, env: BimanualEnv) -> Iterator[Demonstration]:
     failures, seed = 0, config.seed
     while failures < MAX_FAILURES:
-        demonstration = rollout_expert(config.task, seed, config.noise_scale_rad, env=env)
+        miss = 0.0 if config.disturbance.is_none else MISS_PROBABILITY
+        demonstration = rollout_expert(config.task, seed, config.noise_scale_rad, env=env, miss_probability=miss)
         seed += 1
         failures = 0 if demonstration.success else failures + 1
         if demonstration.success:
@@ -95,7 +112,7 @@ def _successes(config: CollectionConfig, env: BimanualEnv) -> Iterator[Demonstra
 
 
 def _record(writer: DatasetWriter, demonstration: Demonstration, env: BimanualEnv) -> None:
-    pictures: dict[str, list] = {camera: [] for camera in env.cameras}
+    pictures: dict[str, list[np.ndarray]] = {camera: [] for camera in env.cameras}
     for images in demonstration.render(env):
         for camera, image in images.items():
             pictures[camera].append(image)
@@ -104,7 +121,16 @@ def _record(writer: DatasetWriter, demonstration: Demonstration, env: BimanualEn
             "observation.state": demonstration.states,
             "action": demonstration.actions,
             EXECUTED: demonstration.executed_actions,
+            DISTURBED: _disturbed(demonstration),
         },
         videos={CAMERA_PREFIX + camera: frames for camera, frames in pictures.items()},
         instruction=demonstration.instruction,
     )
+
+
+def _disturbed(demonstration: Demonstration) -> np.ndarray:
+    """float32 [rows, kinds]: how much of each kind of disturbance began in a row, in m, N, or 1 for a slip."""
+    table = np.zeros((len(demonstration.actions), len(KINDS)), np.float32)
+    for event in demonstration.events:
+        table[event.step, KINDS.index(event.kind)] = event.amount or 1.0
+    return table

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,6 +54,8 @@ class EpisodeResult:
     seam_jerk: float | None = None
     """Root mean square of the commands' third derivative where a new chunk takes over, per second cubed; None if
     none did."""
+    disturbances: list[dict[str, Any]] = field(default_factory=list)
+    """What went wrong without the robot's doing: kind, control step, what, how much (`simulation.disturbances`)."""
 
 
 @dataclass(kw_only=True)
@@ -284,5 +287,6 @@ def _result(record: EpisodeRecord, robot: SimulatedRobot, report: DriveReport, s
         late_chunks=report.num_late_chunks,
         fallbacks=report.num_fallbacks,
         disagreement=[value for value in disagreements if value is not None],
+        disturbances=list(info.get("disturbances", [])),
         seam_jerk=seam_jerk(report, [placed.begin_tick for placed in record.chunks[1:]], record.timing.action_hz),
     )

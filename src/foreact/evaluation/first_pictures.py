@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
+from foreact.codecs.pixels import rgb_from_image
 from foreact.embodiments import Embodiment
 from foreact.errors import InputError, UnknownNameError
 
@@ -39,7 +40,9 @@ def read_picture(path: Path) -> UInt8[np.ndarray, "1 _height _width 3"]:
         raise InputError(f"picture {path}", got=got, allowed="a PNG or JPEG", cure="check the path")
     try:
         with Image.open(path) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))[None]
+            return rgb_from_image(ImageOps.exif_transpose(picture))[None]
+    except InputError as error:
+        raise InputError(f"picture {path}", got=error) from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"picture {path}", got=error, allowed="a whole picture, such as PNG or JPEG") from error
 

@@ -18,6 +18,7 @@ from foreact.files import write_whole
 from foreact.policy.controllers import ControlMode, check_mode
 from foreact.policy.policy import Policy
 from foreact.settings import to_plain
+from foreact.simulation.disturbances import UNDISTURBED, Disturbance
 from foreact.simulation.environment import BimanualEnv
 from foreact.simulation.tasks import get_task
 
@@ -49,6 +50,8 @@ class EvaluationConfig:
     """Multiples of the task's time limit after which an episode is cut off: robots that stand still need more."""
     execution_horizon: int | None = None
     """Actions of each chunk that are executed before the next begins; None: all."""
+    disturbance: Disturbance = UNDISTURBED
+    """What goes wrong on the way, drawn from each episode's seed."""
 
     def __post_init__(self) -> None:
         get_task(self.task)
@@ -141,11 +144,13 @@ def evaluate_runs(
     """
     folder.mkdir(parents=True, exist_ok=True)
     settings = {name: value for name, value in to_plain(config).items() if name != "num_episodes"}
+    if config.disturbance.is_none:  # as evaluations were described before there was any
+        del settings["disturbance"]
     _claim(folder, {"evaluation": settings, **evaluated})
     results = {result.seed: result for result in read_results(folder)}
     seeds = range(config.seed, config.seed + config.num_episodes)
-    max_steps = round(config.patience * get_task(config.task).max_steps)
-    env = BimanualEnv(config.task, cameras=cameras, max_steps=max_steps)
+    max_steps = round(config.patience * config.disturbance.extra_time * get_task(config.task).max_steps)
+    env = BimanualEnv(config.task, cameras=cameras, max_steps=max_steps, disturbance=config.disturbance)
     try:
         for seed in seeds:
             if seed not in results:
@@ -199,6 +204,8 @@ def summarise(config: EvaluationConfig, results: list[EpisodeResult], *, executi
         "seed": config.seed,
         "controller": config.controller,
         "latency_ms": config.latency_ms,
+        "disturbance": config.disturbance.describe(),
+        "episodes_disturbed": sum(bool(result.disturbances) for result in results),
     }
 
 

@@ -18,6 +18,7 @@ Source: LingBot-VA (arXiv 2601.21998), algorithm for asynchronous control.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import isnan
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -62,14 +63,18 @@ class PolicyController:
             on_observed: Told the latents of what was seen, [channels, frames, height, width], as they are appended.
 
         Raises:
-            ConfigurationError: There is no such mode, or the policy was not trained for it.
+            ConfigurationError: There is no such mode, the policy was not trained for it, or the threshold is no number.
         """
         check_mode(policy, mode)
+        if threshold is not None and isnan(threshold):  # nothing is above it: the robot would never look
+            raise ConfigurationError("threshold of disagreement", got=threshold, allowed="a number, inf for never")
         self.mode: ControlMode = mode
         self.policy = policy if self.waits else with_room(policy)
         self.session = self.policy.start(instruction, seed=seed, window=window)
         self.threshold = policy.config.disagreement_threshold if threshold is None else threshold
         self._imagined = ImaginedFrames()
+        self._distances: list[float] = []
+        """Of the frames of the present turn that were seen so far, from what had been imagined."""
         self._on_observed = on_observed or (lambda latents: None)
 
     @property
@@ -97,15 +102,34 @@ class PolicyController:
         """Return the next chunk, or one without actions: to be asked again when everything was seen."""
         return proceed_together([self], [turn])[0]
 
-    def _pieces(self, turn: Turn) -> Iterator[tuple[Images, np.ndarray]]:
-        """Yield what was seen and done, no more than a chunk at once: more may have passed if an answer came late."""
-        if self.mode == "open_loop":
-            return
+    def pieces(self, turn: Turn) -> list[Turn]:
+        """Return a turn as several, the last of which alone has actions under way, each of a chunk at most.
+
+        More than a chunk may have passed if an answer came late. To take them one after another, all but the last
+        with `observe_piece`, leads to the same as to take the turn whole.
+        """
         step, stride = self.policy.actions_per_chunk, self.policy.embodiment.timing.camera_stride
-        for start in range(0, len(turn.executed), step):
-            stop = min(start + step, len(turn.executed))
+        num_executed = len(turn.executed)
+        if self.mode == "open_loop" or num_executed <= step:
+            return [turn]
+        pieces = []
+        for start in range(0, num_executed, step):
+            stop = min(start + step, num_executed)
             seen = slice(start // stride, stop // stride)
-            yield {camera: frames[seen] for camera, frames in turn.images.items()}, turn.executed[start:stop]
+            images = {camera: frames[seen] for camera, frames in turn.images.items()}
+            none = turn.under_way[:0]
+            pieces.append(Turn(images=images, executed=turn.executed[start:stop], under_way=none, prefix=none))
+        pieces[-1] = replace(pieces[-1], under_way=turn.under_way, prefix=turn.prefix)
+        return pieces
+
+    def observe_piece(self, piece: Turn) -> None:
+        """Take in a part of a turn, of a chunk at most; the rest comes next (`pieces`).
+
+        Raises:
+            InputError: Pictures or actions that cannot be.
+        """
+        self.policy.observe_together([self.session], (piece.images,), (piece.executed,))
+        self._distances += self._note_observed()
 
     def _note_observed(self) -> list[float]:
         """Tell what was appended to C; return how far each of its frames is from what was imagined, if anything was."""
@@ -181,8 +205,7 @@ def observe_together(controllers: Sequence[PolicyController], turns: Sequence[Tu
         InputError: A turn that cannot be; those of the others may have been taken in.
     """
     policy = controllers[0].policy
-    distances: list[list[float]] = [[] for _ in controllers]
-    pieces = [controller._pieces(turn) for controller, turn in zip(controllers, turns, strict=True)]
+    pieces = [_seen_pieces(controller, turn) for controller, turn in zip(controllers, turns, strict=True)]
     for controller in controllers:
         if controller.mode == "open_loop" and controller.session.prediction is not None:
             policy.believe(controller.session)
@@ -190,8 +213,20 @@ def observe_together(controllers: Sequence[PolicyController], turns: Sequence[Tu
         sessions = [controllers[number].session for number in seen]
         policy.observe_together(sessions, *zip(*seen.values(), strict=True))
         for number in seen:
-            distances[number] += controllers[number]._note_observed()
-    return [float(np.mean(each)) if each else None for each in distances]
+            controllers[number]._distances += controllers[number]._note_observed()
+    found = [float(np.mean(each._distances)) if each._distances else None for each in controllers]
+    for each in controllers:
+        each._distances = []
+    return found
+
+
+def _seen_pieces(controller: PolicyController, turn: Turn) -> Iterator[tuple[Images, np.ndarray]]:
+    """Yield what was seen and done; nothing to a policy that never looks."""
+    if controller.mode == "open_loop":
+        return
+    for piece in controller.pieces(turn):
+        if len(piece.executed):
+            yield piece.images, piece.executed
 
 
 def check_mode(policy: Policy, mode: str) -> None:

@@ -94,6 +94,9 @@ class InferenceConfig:
                 got=self.latent_frames_per_chunk,
                 allowed="2 or more",
             )
+        threshold = self.disagreement_threshold
+        if threshold is not None and not (isfinite(threshold) and threshold >= 0):
+            raise ConfigurationError("disagreement_threshold", got=threshold, allowed="0 or more, or none")
         self._check_steps_executed()
         if self.forward_dynamics and (not self.imagines or self.first_frame == "chunk"):
             raise ConfigurationError(

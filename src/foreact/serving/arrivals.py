@@ -21,6 +21,10 @@ class Arrivals:
         if now_s - min(last_s for last_s, _ in self._known.values()) > _FORGOTTEN_S:
             self._known = {who: came for who, came in self._known.items() if now_s - came[0] <= _FORGOTTEN_S}
 
+    def forget(self, asker: Hashable) -> None:
+        """Expect one no longer: it is here, and does not move."""
+        self._known.pop(asker, None)
+
     def next_s(self, now_s: float) -> float:
         """Return when the next of them is expected, now if it is due already; infinity if nobody is.
 

@@ -16,6 +16,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from foreact.control.protocol import RefusalError
 from foreact.serving.admission import WRONG_TOKEN_S, is_this_machine, knows_token
+from foreact.serving.buckets import ConnectionPace
 from foreact.serving.config import ServerConfig
 from foreact.serving.conversation import converse
 from foreact.serving.host import Host
@@ -83,7 +84,8 @@ class Application:
             await socket.send_denial_response(denied)
             return
         await socket.accept()
-        connection = self._host.join(_address(socket))
+        host = socket.client.host if socket.client else "unknown"
+        connection = self._host.join(Connection(_address(socket), host))
         try:
             async with aclosing(self._messages(socket)) as messages:
                 with suppress(WebSocketDisconnect):
@@ -103,18 +105,22 @@ class Application:
             _DropError: One is too large, or there are too many.
         """
         unread: asyncio.Queue[bytes | str | _DropError | None] = asyncio.Queue()
+        pace = ConnectionPace(self._config.limits)
         reading = asyncio.create_task(self._read(socket, unread))
         try:
             while (data := await unread.get()) is not None:
                 if isinstance(data, _DropError):
                     raise data
                 yield data
+                if wait_s := pace.take_bytes(len(data), 1):
+                    await asyncio.sleep(wait_s)
         finally:
             reading.cancel()
 
     async def _read(self, socket: WebSocket, unread: "asyncio.Queue[bytes | str | _DropError | None]") -> None:
         """Put into a queue what comes; at the end why it ended: None if the client left."""
-        most = self._config.limits.message_bytes
+        most = self._host.limits.message_bytes
+        assert most is not None
         why: _DropError | None = None
         try:
             while why is None:

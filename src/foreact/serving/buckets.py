@@ -26,12 +26,22 @@ class Bucket:
 
 
 class ConnectionPace:
-    """Both buckets of a connection."""
+    """All that is counted of a connection before anything of it is answered."""
 
     def __init__(self, limits: Limits, *, now: Callable[[], float] = monotonic):
         """Begin full."""
         self._messages, self._bytes = Bucket(limits.messages_per_s, now=now), Bucket(limits.bytes_per_s, now=now)
+        self._frames = Bucket(limits.frames_per_s, now=now)
+        self._control_frames = Bucket(limits.control_frames_per_s, now=now)
 
-    def take(self, num_bytes: int) -> float:
+    def take_message(self) -> float:
         """Count one message; return the seconds to wait before the next is read."""
-        return max(self._messages.take(1.0), self._bytes.take(float(num_bytes)))
+        return self._messages.take(1.0)
+
+    def take_bytes(self, num_bytes: int, num_frames: int) -> float:
+        """Count bytes and the frames that ended in them; return the seconds to wait before more is read."""
+        return max(self._bytes.take(float(num_bytes)), self._frames.take(float(num_frames)))
+
+    def take_control_frames(self, num_frames: int) -> bool:
+        """Count pings, pongs and closes; return whether there were too many."""
+        return self._control_frames.take(float(num_frames)) > 0

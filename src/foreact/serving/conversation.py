@@ -28,7 +28,7 @@ async def converse(
     await send(encode(host.facts))
     async for data in messages:
         connection.answering = True
-        pause_s = pace.take(len(data))
+        pause_s = pace.take_message()
         await send(await host.answer(connection, data))
         connection.answering = False
         if pause_s:

@@ -3,19 +3,21 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from math import inf
 from threading import Thread
 from time import monotonic
 from typing import Any
 
+from foreact.policy.controllers import PolicyController
 from foreact.serving.computing import BrokenSessionError, Question, compute, refusal
 from foreact.serving.config import Batching
 from foreact.serving.metrics import Metrics
-from foreact.serving.queue import DueQueue, Waiting
+from foreact.serving.queue import DueQueue, Urgency, Waiting
 from foreact.types import ActionChunk
 
 UNHURRIED_S = 0.25
 """Seconds in which what nothing depends on is due: a robot that moves comes first, but not for ever."""
-_SMOOTHING = 0.2
+_FORGETTING = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,31 @@ class _Job:
     future: Future = field(default_factory=Future)
 
 
+class Durations:
+    """How long computing so many together takes: what it took lately, of which the longest is forgotten slowly."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, float] = {}
+        """Seconds by the number computed together; 0: what is called alone."""
+
+    def note(self, num: int, spent_s: float) -> None:
+        """Take in how long computing so many took."""
+        known_s = self._known.get(num, spent_s)
+        self._known[num] = max(spent_s, known_s + _FORGETTING * (spent_s - known_s))
+
+    def expected_s(self, num: int) -> float:
+        """Return how long computing so many will take, rather too long than too short; 0 while nothing is known."""
+        if num in self._known or num == 0:
+            return self._known.get(num, 0.0)
+        larger = [known_s for size, known_s in self._known.items() if size > num]
+        smaller = [(size, known_s) for size, known_s in self._known.items() if 0 < size < num]
+        at_most_s = min(larger, default=inf)
+        if smaller:
+            size, known_s = max(smaller)
+            at_most_s = min(at_most_s, known_s * num / size)
+        return 0.0 if at_most_s == inf else at_most_s
+
+
 class Engine:
     """Answers questions of many sessions, in batches; also calls what else must not be called on the event loop."""
 
@@ -55,37 +82,40 @@ class Engine:
         """
         self._queue: DueQueue[_Job] = DueQueue(most_waiting, batching, num_clients)
         self._metrics = metrics
-        self._expected_s = 0.0
+        self._durations = Durations()
         self._begun_s: float | None = None
         self._thread = Thread(target=self._work, name="foreact-inference", daemon=True)
         self._thread.start()
 
-    def ask(self, question: Question, *, moves_s: float = 0.0, can_wait: bool = False) -> "Future[Computed]":
+    def ask(self, question: Question, *, moves_s: float = 0.0, urgency: Urgency = Urgency.MOVES) -> "Future[Computed]":
         """Return what will be the answer; it raises RefusalError or BrokenSessionError.
 
         Args:
             question: All those asked at a time are of different controllers of one policy.
             moves_s: Seconds for which the robot has actions left.
-            can_wait: Whether it comes after all questions that cannot, those of robots that are about to ask included.
+            urgency: Whether it can wait until no robot that moves is about to ask.
 
         Raises:
             RefusalError: busy or shutting_down.
         """
         deadline_s = monotonic() + moves_s if moves_s else None
-        asker = id(question.controller) if moves_s else None
-        return self._put(_Job(what=question, deadline_s=deadline_s), batchable=True, can_wait=can_wait, asker=asker)
+        asker = id(question.controller) if moves_s or urgency is not Urgency.MOVES else None
+        return self._put(_Job(what=question, deadline_s=deadline_s), batchable=True, urgency=urgency, asker=asker)
 
-    def call(self, work: Callable[[], Any], *, can_wait: bool = False) -> Future:
+    def call(
+        self, work: Callable[[], Any], *, urgency: Urgency = Urgency.MOVES, asker: PolicyController | None = None
+    ) -> Future:
         """Return what will be the result of calling `work` on the thread; it raises what `ask`'s answers do.
 
         Args:
             work: Anything.
-            can_wait: Whether it comes after everything that cannot.
+            urgency: Whether it can wait until no robot that moves is about to ask.
+            asker: Whose it is, if it is a robot's.
 
         Raises:
             RefusalError: busy or shutting_down.
         """
-        return self._put(_Job(what=work), batchable=False, can_wait=can_wait)
+        return self._put(_Job(what=work), batchable=False, urgency=urgency, asker=None if asker is None else id(asker))
 
     @property
     def busy_s(self) -> float:
@@ -98,14 +128,14 @@ class Engine:
         self._queue.close()
         self._thread.join()
 
-    def _put(self, job: _Job, *, batchable: bool, can_wait: bool, asker: int | None = None) -> Future:
+    def _put(self, job: _Job, *, batchable: bool, urgency: Urgency, asker: int | None = None) -> Future:
         due_s = monotonic() + UNHURRIED_S if job.deadline_s is None else job.deadline_s
-        self._queue.put(job, due_s=due_s, batchable=batchable, can_wait=can_wait, asker=asker)
+        self._queue.put(job, due_s=due_s, batchable=batchable, urgency=urgency, asker=asker)
         self._metrics.queue.set(len(self._queue))
         return job.future
 
     def _work(self) -> None:
-        while batch := self._queue.take(self._expected_s):
+        while batch := self._queue.take(self._durations.expected_s):
             self._metrics.queue.set(len(self._queue))
             wanted = [each for each in batch if each.item.future.set_running_or_notify_cancel()]
             self._begun_s = monotonic()
@@ -117,10 +147,12 @@ class Engine:
             self._begun_s = None
 
     def _call(self, job: _Job) -> None:
+        begun_s = monotonic()
         try:
             job.future.set_result(job.what())  # type: ignore[operator]
         except Exception as error:
             job.future.set_exception(_told(error))
+        self._durations.note(0, monotonic() - begun_s)
 
     def _answer(self, batch: list[Waiting[_Job]]) -> None:
         if not batch:
@@ -132,7 +164,7 @@ class Engine:
             answers = [_told(error)] * len(batch)
         ended_s = monotonic()
         spent_s = ended_s - begun_s
-        self._expected_s += _SMOOTHING * (spent_s - self._expected_s)
+        self._durations.note(len(batch), spent_s)
         self._metrics.infer_s.observe(spent_s)
         self._metrics.batch_size.observe(len(batch))
         for each, answer in zip(batch, answers, strict=True):

@@ -1,15 +1,16 @@
 """What is answered to whom: every message of every connection comes through here. Knows nothing of sockets."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
 
 import numpy as np
 
-from foreact.control.packing import unpack
+from foreact.control.controller import Turn
 from foreact.control.protocol import (
     VERSION,
     Begin,
@@ -25,22 +26,25 @@ from foreact.control.protocol import (
     Stop,
     Stopped,
     encode,
-    read_request,
 )
-from foreact.errors import InputError
 from foreact.policy.controllers import PolicyController, check_mode, observe_together, with_room
 from foreact.policy.policy import Policy
 from foreact.serving.computing import BrokenSessionError, Question, nothing_happened, refusal
 from foreact.serving.config import ServerConfig
 from foreact.serving.engine import Computed, Engine
-from foreact.serving.facts import describe_policy
+from foreact.serving.facts import chunk_bytes, describe_policy
 from foreact.serving.intake import Intake
 from foreact.serving.logs import logger
+from foreact.serving.memory import give_back
 from foreact.serving.metrics import Metrics
-from foreact.serving.openpi import read_observation, write_refusal, write_reply
+from foreact.serving.openpi import write_refusal, write_reply
+from foreact.serving.queue import Urgency
+from foreact.serving.reading import Asked, Received, receive
 from foreact.serving.sessions import Connection, ServedSession, Sessions
 
 _TIDY_S = 0.5
+_LARGE_BYTES = 2**16
+"""From which on a message is not read on the event loop."""
 _MOST_TOLD = 1000
 """Characters of a refusal's message."""
 
@@ -51,16 +55,18 @@ class Host:
     def __init__(self, policy: Policy, config: ServerConfig):
         """Start the thread."""
         self._policy = with_room(policy)  # all sessions share one, so that they can be computed together
-        self._limits = config.limits
+        self.limits = limits = config.limits.fitted(chunk_bytes(policy))
+        """Beyond which it refuses, with every size filled in."""
         self.metrics = Metrics()
-        self.sessions = Sessions(config.limits)
-        self.facts = describe_policy(policy, config)
+        self.sessions = Sessions(limits)
+        self.facts = describe_policy(policy, replace(config, limits=limits))
         self.num_connections = 0
         self.draining = False
         """Whether nothing new is begun: the server is about to end."""
-        self._intake = Intake(self._policy, config.limits)
+        self._intake = Intake(self._policy, limits)
+        self._reader = ThreadPoolExecutor(1, "foreact-read")
         self._engine = Engine(
-            config.batching, self.metrics, most_waiting=config.limits.queue, num_clients=lambda: self.num_connections
+            config.batching, self.metrics, most_waiting=limits.queue, num_clients=lambda: self.num_connections
         )
 
     @property
@@ -72,12 +78,12 @@ class Host:
     def hung(self) -> str | None:
         """Why another process should take this one's place, in a few words; None: it computes, or waits."""
         busy_s = self._engine.busy_s
-        return f"hung: computing for {busy_s:.0f} s" if busy_s > self._limits.hung_s else None
+        return f"hung: computing for {busy_s:.0f} s" if busy_s > self.limits.hung_s else None
 
-    def join(self, address: str) -> Connection:
-        """Return what is known of a new client."""
+    def join(self, connection: Connection) -> Connection:
+        """Return the new client's connection, which is counted from now on."""
         self._count_connections(1)
-        return Connection(address)
+        return connection
 
     def leave(self, connection: Connection) -> None:
         """The client is gone; its sessions wait to be taken up."""
@@ -87,6 +93,7 @@ class Host:
     def close(self) -> None:
         """Compute what waits, then end; to be called outside the event loop."""
         self._engine.close()
+        self._reader.shutdown()
 
     def tidy(self) -> None:
         """End sessions whose time ran out."""
@@ -94,23 +101,33 @@ class Host:
             logger.info("session ended: idle", extra={"session": session.name})
         self.metrics.sessions.set(len(self.sessions))
 
-    async def keep_tidy(self) -> None:
-        """End sessions whose time ran out, until cancelled."""
+    async def keep_tidy(self, also: Callable[[], None] = lambda: None) -> None:
+        """End sessions whose time ran out, give their memory back and call `also`, again and again until cancelled."""
+        loop, given_back = asyncio.get_running_loop(), self.sessions.num_removed
         while True:
             await asyncio.sleep(_TIDY_S)
             self.tidy()
+            also()
+            if self.sessions.num_removed != given_back:
+                given_back = self.sessions.num_removed
+                await loop.run_in_executor(self._reader, give_back)
 
     async def answer(self, connection: Connection, data: bytes | str) -> bytes | str:
         """Return what a message is answered with; a text only for openpi's clients, when they are refused."""
-        arrival_s, typed = monotonic(), True
+        arrival_s, received = monotonic(), None
+        # Until a client has said what it speaks, a refusal is a text: every client takes that for an error.
+        typed = connection.typed
         try:
-            plain = _unpack(data)
-            typed = not isinstance(plain, dict) or "type" in plain
+            received = await self._receive(data)
+            typed = connection.typed = received.typed
             if self.draining:
                 raise RefusalError("shutting_down", "policy server", got="is shutting down", cure="connect again later")
-            if typed:
-                return await self._respond(connection, read_request(plain), arrival_s)
-            return await self._infer(connection, plain, arrival_s)
+            if isinstance(received.message, RefusalError):
+                raise received.message
+            work = self._respond if received.typed else self._infer
+            answer = await work(connection, received.message, arrival_s)
+            connection.last_used_s = monotonic()
+            return answer
         except Exception as error:
             refused = refusal(error)
             if refused is None:
@@ -122,21 +139,30 @@ class Host:
         told = Error(code=refused.code, message=str(refused)[:_MOST_TOLD])
         return encode(told) if typed else write_refusal(told)
 
+    async def _receive(self, data: bytes | str) -> Received:
+        """Understand a message; a large one is read by a thread of its own, so that the others are not kept waiting."""
+        if len(data) < _LARGE_BYTES:
+            return receive(data, self._intake)
+        return await asyncio.get_running_loop().run_in_executor(self._reader, receive, data, self._intake)
+
+    def count_drop(self, reason: str) -> None:
+        """Put on record that a connection was closed by us."""
+        self.metrics.dropped.labels(reason.partition(":")[0]).inc()
+
     def count_refusal(self, connection: Connection, refused: RefusalError) -> None:
         """Put a refusal on record."""
         self.metrics.errors.labels(refused.code).inc()
         extra = {"client": connection.address, "code": refused.code, "why": str(refused)[:_MOST_TOLD]}
         logger.warning("refused", extra=extra)
 
-    async def _infer(self, connection: Connection, plain: Mapping[Any, Any], arrival_s: float) -> bytes:
-        observation, prompt, seed = read_observation(plain, self._intake)
+    async def _infer(self, connection: Connection, asked: Asked, arrival_s: float) -> bytes:
         # One who asks once has a history of one latent frame: memory for a whole window would be held for nothing.
-        make = partial(PolicyController, self._policy, prompt, mode="synchronous", seed=seed, window=1)
-        question = Question(controller=make, given=observation)
+        make = partial(PolicyController, self._policy, asked.prompt, mode="synchronous", seed=asked.seed, window=1)
+        question = Question(controller=make, given=asked.observation)
         timing = self._policy.embodiment.timing
         moved_s = timing.actions_per_latent_frame / timing.action_hz  # it does not say what it executed
-        can_wait = connection.pace.is_ahead(moved_s, arrival_s)
-        computed: Computed = await self._wait(lambda: self._engine.ask(question, can_wait=can_wait))
+        urgency = Urgency.AHEAD if connection.pace.is_ahead(moved_s, arrival_s) else Urgency.STANDS
+        computed: Computed = await self._wait(lambda: self._engine.ask(question, urgency=urgency))
         previous_ms, connection.previous_total_ms = connection.previous_total_ms, (monotonic() - arrival_s) * 1e3
         return write_reply(_checked(computed), previous_ms)
 
@@ -149,7 +175,7 @@ class Host:
             self.sessions.remove(session)
             logger.info("session ended: stopped", extra={"session": session.name})
             return encode(Stopped(session=session.name))
-        connection.clocks.check(message.sent_s, arrival_s, self._limits.stale_s)
+        connection.clocks.check(message.sent_s, arrival_s, self.limits.stale_s)
         return await self._once(session, message)
 
     async def _start(self, connection: Connection, message: Start) -> ServedSession:
@@ -172,7 +198,7 @@ class Host:
         )
         self.sessions.reserve(connection)
         try:
-            controller = await self._wait(lambda: self._engine.call(make))
+            controller = await self._wait(lambda: self._engine.call(make, urgency=Urgency.STANDS))
         except BaseException:
             self.sessions.release(connection)
             raise
@@ -203,6 +229,8 @@ class Host:
         try:
             session.answer = await work()
             session.sequence, session.begun = number, True
+            if session.owner is not None:
+                session.owner.drives |= session.is_known
             return session.answer
         except BrokenSessionError:
             self.sessions.remove(session)
@@ -219,9 +247,9 @@ class Host:
             raise RefusalError("bad_message", "order of messages", got=got, allowed="begin or observe, once, first")
         if isinstance(message, Observe):
             work = self._observation(session, message)
-            can_wait = self._is_ahead(session, len(message.executed))
-            return partial(self._observe, session, message.sequence, work, can_wait=can_wait)
-        executed, moves_s = 0, 0.0
+            urgency = self._urgency(session, len(message.executed), 0.0)
+            return partial(self._observe, session, message.sequence, work, urgency)
+        executed, moves_s, earlier = 0, 0.0, list[Turn]()
         if isinstance(message, Begin):
             given = self._intake.observation(message)
         elif isinstance(message, Predict):
@@ -230,13 +258,18 @@ class Host:
             assert isinstance(message, Step)
             given = self._intake.turn(message, session.controller)
             executed = len(given.executed)
+            *earlier, given = session.controller.pieces(given)
             moves_s = (len(given.under_way) + len(given.prefix)) / self._policy.embodiment.timing.action_hz
         question = Question(controller=session.controller, given=given)
-        ask = partial(self._engine.ask, question, moves_s=moves_s, can_wait=self._is_ahead(session, executed))
-        return partial(self._ask, session, message.sequence, ask)
+        urgency = self._urgency(session, executed, moves_s)
+        ask = partial(self._engine.ask, question, moves_s=moves_s, urgency=urgency)
+        return partial(self._ask, session, message.sequence, earlier, ask)
 
-    def _is_ahead(self, session: ServedSession, num_executed: int) -> bool:
-        return session.pace.is_ahead(num_executed / self._policy.embodiment.timing.action_hz, monotonic())
+    def _urgency(self, session: ServedSession, num_executed: int, moves_s: float) -> Urgency:
+        moved_s = num_executed / self._policy.embodiment.timing.action_hz
+        if session.pace.is_ahead(moved_s, monotonic()):
+            return Urgency.AHEAD
+        return Urgency.MOVES if moves_s else Urgency.STANDS
 
     def _observation(self, session: ServedSession, message: Observe) -> Callable[[], float | None]:
         """Return what takes the message in, and tells how far it is from what was imagined."""
@@ -247,16 +280,19 @@ class Host:
         return partial(controller.observe_first, self._intake.first(message))
 
     async def _observe(
-        self, session: ServedSession, number: int, work: Callable[[], float | None], *, can_wait: bool
+        self, session: ServedSession, number: int, work: Callable[[], float | None], urgency: Urgency
     ) -> bytes:
         asked_s = monotonic()
-        away = await self._wait(lambda: self._engine.call(work, can_wait=can_wait))
+        away = await self._wait(lambda: self._engine.call(work, urgency=urgency, asker=session.controller))
         if away is not None:
             self.metrics.disagreement.observe(away)
         timing = {"total_ms": (monotonic() - asked_s) * 1e3}
         return encode(Observed(session=session.name, sequence=number, disagreement=away, server_timing=timing))
 
-    async def _ask(self, session: ServedSession, number: int, ask: Callable[[], "Future[Computed]"]) -> bytes:
+    async def _ask(
+        self, session: ServedSession, number: int, earlier: list[Turn], ask: Callable[[], "Future[Computed]"]
+    ) -> bytes:
+        await self._take_in(session, earlier)
         computed: Computed = await self._wait(ask)
         chunk = _checked(computed).chunk
         return encode(
@@ -272,6 +308,24 @@ class Host:
             )
         )
 
+    async def _take_in(self, session: ServedSession, pieces: list[Turn]) -> None:
+        """Let a long turn be seen piece by piece, so that robots that move get their answers in between.
+
+        Raises:
+            RefusalError: The first piece was refused: the session is as it was.
+            BrokenSessionError: A later one was: the turn was taken in half.
+        """
+        for number, piece in enumerate(pieces):
+            work = partial(session.controller.observe_piece, piece)
+            try:
+                await self._wait(
+                    lambda work=work: self._engine.call(work, urgency=Urgency.STANDS, asker=session.controller)
+                )
+            except RefusalError as error:
+                if number == 0:
+                    raise
+                raise BrokenSessionError(str(error)) from error
+
     async def _wait(self, ask: Callable[[], Any]) -> Any:
         return await asyncio.wrap_future(ask())
 
@@ -284,12 +338,3 @@ def _checked(computed: Computed) -> Computed:
     if not np.isfinite(computed.chunk.actions).all():
         raise BrokenSessionError("the policy's actions are not finite numbers")
     return computed
-
-
-def _unpack(data: bytes | str) -> Any:
-    if isinstance(data, str):
-        raise RefusalError("bad_message", "message", got="text", allowed="msgpack, in a binary message")
-    try:
-        return unpack(data)
-    except InputError as error:
-        raise RefusalError("bad_message", str(error)) from error

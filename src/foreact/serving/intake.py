@@ -9,9 +9,12 @@ from foreact.control.protocol import Begin, Observe, RefusalError, Step
 from foreact.policy.controllers import PolicyController
 from foreact.policy.policy import Policy
 from foreact.serving.config import Limits
+from foreact.serving.logs import logger
 from foreact.types import Observation
 
-_MOST_STATE_ENTRIES = 1024
+MOST_STATE_ENTRIES = 1024
+_MOST_NUMBER = 1e9
+"""Of states and actions: joint angles, encoder counts and micrometres are far below it."""
 
 
 class Intake:
@@ -21,6 +24,7 @@ class Intake:
         """Know what fits the policy."""
         self._embodiment, self._timing, self._limits = policy.embodiment, policy.embodiment.timing, limits
         self._per_chunk = policy.actions_per_chunk
+        self._codec, self._told = policy.codec, set[str]()
 
     def observation(self, message: Begin) -> Observation:
         """Return the first observation.
@@ -89,13 +93,23 @@ class Intake:
             RefusalError: bad_observation.
         """
         embodiment = self._embodiment
-        most, expected = _MOST_STATE_ENTRIES, embodiment.num_state_entries
+        most, expected = MOST_STATE_ENTRIES, embodiment.num_state_entries
+        self._check_size("state", state)
         if embodiment.channels and len(state) <= most:  # published weights know nothing of the robot's posture
             return state
         if len(state) != expected:
             names = ", ".join(embodiment.state_names or embodiment.dof_names)
             self._refuse("entries of the state", len(state), f"{expected}: {names}")
+        self._look_at(state)
         return state
+
+    def _look_at(self, state: np.ndarray) -> None:
+        """Log what is odd about a state, each joint once: units or order may be wrong."""
+        for odd in self._codec.odd_entries(state):
+            name = odd.partition(" ")[0]
+            if name not in self._told:
+                self._told.add(name)
+                logger.warning("odd state", extra={"why": f"{odd}: check the units and the order of the state"})
 
     def _passed(self, executed: np.ndarray, images: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict]:
         executed, per_frame = self._actions("executed", executed), self._timing.actions_per_latent_frame
@@ -108,6 +122,7 @@ class Intake:
         if actions.shape[1] != self._embodiment.num_dofs:
             names = ", ".join(self._embodiment.dof_names)
             self._refuse(f"entries of an action, {what}", actions.shape[1], f"{self._embodiment.num_dofs}: {names}")
+        self._check_size(f"actions, {what}", actions)
         return actions
 
     def _clips(self, images: Mapping[str, np.ndarray], num_frames: int) -> dict[str, np.ndarray]:
@@ -123,6 +138,11 @@ class Intake:
                 allowed = f"up to {self._limits.picture_pixels} pixels"
                 raise RefusalError("too_large", f"picture of {camera!r}", got=f"{height}x{width}", allowed=allowed)
         return {camera: images[camera] for camera in cameras}
+
+    def _check_size(self, what: str, numbers: np.ndarray) -> None:
+        """Refuse numbers that no robot's units can mean: squared, they would overflow."""
+        if numbers.size and (largest := float(np.abs(numbers).max())) > _MOST_NUMBER:
+            self._refuse(f"largest number in {what}", f"{largest:.3g}", f"up to {_MOST_NUMBER:g}, in the robot's units")
 
     def _refuse(self, what: str, got: object, allowed: object) -> None:
         raise RefusalError("bad_observation", what, got=got, allowed=allowed)

@@ -1,20 +1,34 @@
-"""The server's log: one JSON object a line, written by a thread of its own. What cannot be written is dropped."""
+"""The server's log: one JSON object a line, written by a thread of its own. What cannot be written is dropped.
+
+Nobody can fill a disk with it: a line is at most 8 kB, a file at most 16 MiB with four older ones beside it, and of the
+same event no more than ten lines a second are written, the next of which says how many were left out.
+"""
 
 import json
 import logging
 from contextlib import suppress
 from io import TextIOBase
-from logging.handlers import QueueHandler, QueueListener
+from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
 from queue import Full, Queue
+from threading import Lock
+from time import monotonic
 from typing import Any, TextIO
 
 logger = logging.getLogger("foreact.serving")
 logger.addHandler(logging.NullHandler())  # silent where nobody opens a log
 socket_logger = logger.getChild("sockets")
 socket_logger.setLevel(logging.WARNING)
+_LIBRARIES = ("asyncio", "websockets")
+"""Loggers of what carries the messages: they write into the same log, from warnings on."""
 _STANDARD = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _MOST_LINES = 10_000
+_MOST_LINE, _MOST_TEXT = 8000, 2000
+"""Characters of a line, and of each text in it."""
+_FILE_BYTES, _OLDER_FILES = 16 * 2**20, 4
+_EVENTS_PER_S, _EVENTS_AT_ONCE = 10.0, 50.0
+_MOST_EVENTS = 1000
+"""Kinds of event that are told apart."""
 _CLOSE_S = 2.0
 
 
@@ -27,7 +41,41 @@ class JsonLines(logging.Formatter):
         line |= {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        whole = json.dumps({name: _shortened(value) for name, value in line.items()}, default=str)
+        if len(whole) <= _MOST_LINE:
+            return whole
+        return json.dumps({name: _shortened(str(line[name])) for name in ("time", "level", "event")})
+
+
+def _shortened(value: Any) -> Any:
+    """Return a text without its middle if it is long: of a traceback, both ends are worth reading."""
+    if not isinstance(value, str) or len(value) <= _MOST_TEXT:
+        return value
+    return f"{value[: _MOST_TEXT // 2]} [...] {value[-_MOST_TEXT // 2 :]}"
+
+
+class FewOfEach(logging.Filter):
+    """Lets a few lines of the same event through, and says with the next how many it left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = Lock()
+        self._known: dict[tuple[str, str], list[float]] = {}
+        """By logger and event: lines that may come at once, when that was, and how many were left out since."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is to be written."""
+        now_s, event = monotonic(), (record.name, str(record.msg)[:80])
+        with self._lock:
+            if len(self._known) > _MOST_EVENTS:
+                self._known.clear()
+            left, at_s, num_left_out = self._known.get(event, [_EVENTS_AT_ONCE, now_s, 0])
+            left = min(_EVENTS_AT_ONCE, left + (now_s - at_s) * _EVENTS_PER_S)
+            passes = left >= 1.0
+            self._known[event] = [left - passes, now_s, 0 if passes else num_left_out + 1]
+        if passes and num_left_out:
+            record.left_out = int(num_left_out)
+        return passes
 
 
 class _Queued(QueueHandler):
@@ -68,11 +116,20 @@ class _Stream(logging.StreamHandler):
         self._log.num_unwritten += 1
 
 
+class _File(RotatingFileHandler):
+    def __init__(self, path: Path, log: "ServerLog"):
+        super().__init__(path, maxBytes=_FILE_BYTES, backupCount=_OLDER_FILES, encoding="utf-8")
+        self._log = log
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (logging's name)
+        self._log.num_unwritten += 1
+
+
 class ServerLog:
-    """Attached to `foreact.serving`'s logger from `open` to `close`."""
+    """Attached to the loggers of `foreact.serving`, of asyncio and of websockets until it is closed."""
 
     def __init__(self, target: Path | TextIO | TextIOBase):
-        """Open the file, to write on at its end.
+        """Open the file, to write on at its end; when it is full, it is renamed to FILE.1, and so on.
 
         Args:
             target: A file, or a stream such as stderr.
@@ -82,17 +139,19 @@ class ServerLog:
         """
         self.num_unwritten = 0
         """Lines that could not be written: a full disk, a broken pipe."""
-        self._file = target.open("a", encoding="utf-8") if isinstance(target, Path) else None
-        handler = _Stream(self._file or target, self)  # type: ignore[arg-type]
-        handler.setFormatter(JsonLines())
+        self._handler = _File(target, self) if isinstance(target, Path) else _Stream(target, self)
+        self._handler.setFormatter(JsonLines())
         self._lines: Queue = Queue(_MOST_LINES)
         self._queued = _Queued(self._lines)
-        self._listener = _Listener(self._lines, handler)
+        self._queued.addFilter(FewOfEach())
+        self._listener = _Listener(self._lines, self._handler)
         self._listener.start()
-        logger.addHandler(self._queued)
-        self._level, self._propagate = logger.level, logger.propagate
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+        libraries = [logging.getLogger(name) for name in _LIBRARIES]
+        self._before = [(each, each.level, each.propagate) for each in (logger, *libraries)]
+        for each in (logger, *libraries):
+            each.addHandler(self._queued)
+            each.setLevel(logging.INFO if each is logger else logging.WARNING)
+            each.propagate = False
 
     @property
     def num_dropped(self) -> int:
@@ -101,13 +160,14 @@ class ServerLog:
 
     def close(self) -> None:
         """Write what is left, as far as can be."""
-        logger.removeHandler(self._queued)
-        logger.setLevel(self._level)
-        logger.propagate = self._propagate
+        for each, level, propagate in self._before:
+            each.removeHandler(self._queued)
+            each.setLevel(level)
+            each.propagate = propagate
         self._listener.stop()
         self.num_unwritten += self._lines.qsize()
-        if self._file is not None:
+        if isinstance(self._handler, _File):
             try:
-                self._file.close()
+                self._handler.close()
             except OSError:
                 self.num_unwritten += 1

@@ -31,6 +31,7 @@ class Metrics:
         self.chunks = Counter("foreact_chunks", "Chunks computed", registry=registry)
         self.late_chunks = Counter("foreact_late_chunks", "Chunks after what was under way ended", registry=registry)
         self.repeated = Counter("foreact_repeated", "Answers given once more", registry=registry)
+        self.dropped = Counter("foreact_dropped", "Connections closed by us, by reason", ["reason"], registry=registry)
         self.errors = Counter("foreact_errors", "Refusals, by code", ["code"], registry=registry)
 
     def count_chunk(self, stage_ms: Mapping[str, float], disagreement: float | None, *, late: bool) -> None:

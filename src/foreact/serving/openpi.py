@@ -19,7 +19,7 @@ import numpy as np
 from foreact.control.packing import pack
 from foreact.control.protocol import Error, RefusalError, describe
 from foreact.serving.engine import Computed
-from foreact.serving.intake import Intake
+from foreact.serving.intake import MOST_STATE_ENTRIES, Intake
 from foreact.types import Observation
 
 _PREFIX = "observation/images/"
@@ -57,15 +57,15 @@ def write_refusal(error: Error) -> str:
 
 def _picture(name: str, image: Any) -> np.ndarray:
     if isinstance(image, np.ndarray) and image.ndim == 3 and image.shape[0] == 3 and image.shape[2] != 3:
-        image = np.ascontiguousarray(image.transpose(1, 2, 0))
+        image = image.transpose(1, 2, 0)
     if not (isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3):
         allowed = "uint8 [height, width, 3]"
         raise RefusalError("bad_observation", f"image {name[:80]!r}", got=describe(image), allowed=allowed)
-    return image
+    return np.array(image, order="C")
 
 
 def _state(state: Any) -> np.ndarray:
     numbers = isinstance(state, np.ndarray) and state.dtype.kind in "fiu" and state.ndim == 1
-    if not (numbers and np.isfinite(np.float32(state)).all()):
+    if not (numbers and state.size <= MOST_STATE_ENTRIES and np.isfinite(np.float32(state)).all()):
         raise RefusalError("bad_observation", "state", got=describe(state), allowed="finite numbers [entries]")
     return state.astype(np.float32)

@@ -14,17 +14,22 @@ from websockets.http11 import Request, Response
 from foreact.control.protocol import RefusalError
 from foreact.errors import ConfigurationError
 from foreact.policy.policy import Policy
-from foreact.serving.admission import WRONG_TOKEN_S, knows_token
+from foreact.serving.admission import Guesses, is_this_machine, knows_token
 from foreact.serving.config import ServerConfig
 from foreact.serving.conversation import converse
 from foreact.serving.host import Host
 from foreact.serving.logs import logger, socket_logger
+from foreact.serving.paced import TRY_AGAIN_LATER, Gate, PacedConnection
 from foreact.serving.sessions import Connection
 
 _TOO_BIG, _GOING_AWAY = 1009, 1001
 _POLL_S = 0.01
 _UNREAD_MESSAGES = 2
 """Of one connection, kept until they are read; more stay where they come from."""
+_CLOSE_S = 2.0
+"""Seconds in which a client must answer that the connection is to be closed."""
+_BACKLOG = 32
+"""TCP connections that are accepted in one go."""
 
 
 class PolicyServer:
@@ -42,6 +47,8 @@ class PolicyServer:
         self.host: Host
         """What answers; from `open` on."""
         self._server: Server
+        self._gate: Gate
+        self._guesses: Guesses
         self._tidying: asyncio.Task[None]
 
     @property
@@ -61,8 +68,11 @@ class PolicyServer:
         Raises:
             ConfigurationError: It cannot be listened there.
         """
-        config, limits = self._config, self._config.limits
+        config = self._config
         self.host = Host(self._policy, config)
+        limits = self.host.limits
+        self._gate = Gate(limits, self.host.count_drop)
+        self._guesses = Guesses()
         try:
             self._server = await serve(
                 self._converse,
@@ -74,6 +84,10 @@ class PolicyServer:
                 compression=None,
                 max_size=limits.message_bytes,
                 max_queue=_UNREAD_MESSAGES,
+                open_timeout=limits.open_s,
+                close_timeout=_CLOSE_S,
+                backlog=_BACKLOG,
+                create_connection=self._gate.connection,  # type: ignore[arg-type]
                 server_header=None,
                 logger=socket_logger,
             )
@@ -83,7 +97,7 @@ class PolicyServer:
             raise ConfigurationError(
                 "address to listen on", got=where, allowed="a free port", cure=str(error)
             ) from error
-        self._tidying = asyncio.create_task(self.host.keep_tidy())
+        self._tidying = asyncio.create_task(self.host.keep_tidy(self._gate.check_times))
         logger.info("listening", extra={"address": self.address, "policy": self.host.facts.digest})
 
     async def close(self) -> None:
@@ -100,14 +114,16 @@ class PolicyServer:
         logger.info("closed")
 
     async def _converse(self, socket: ServerConnection) -> None:
-        connection = self.host.join(str(socket.remote_address))
+        assert isinstance(socket, PacedConnection)
+        assert socket.client is not None
+        connection = self.host.join(socket.client)
         self._connections.add(connection)
         try:
-            messages, send = aiter(socket), partial(self._send, socket)
-            await converse(self.host, connection, self._config.limits, messages, send)
+            messages, send = socket.messages(), partial(self._send, socket)
+            await converse(self.host, connection, self.host.limits, messages, send)
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == _TOO_BIG:
-                most = f"up to {self._config.limits.message_bytes} bytes"
+                most = f"up to {self.host.limits.message_bytes} bytes"
                 self.host.count_refusal(connection, RefusalError("too_large", "message", allowed=most))
         finally:
             self._connections.discard(connection)
@@ -129,10 +145,9 @@ class PolicyServer:
             trouble = self.host.trouble
             status = HTTPStatus.SERVICE_UNAVAILABLE if trouble else HTTPStatus.OK
             return socket.respond(status, f"{trouble or 'OK'}\n")
+        assert isinstance(socket, PacedConnection)
         if not knows_token(self._config.token, request.headers.get_all("Authorization")):
-            self.host.count_refusal(Connection(str(socket.remote_address)), RefusalError("unauthorized", "token"))
-            await asyncio.sleep(WRONG_TOKEN_S)
-            return socket.respond(HTTPStatus.UNAUTHORIZED, "Authorization: Bearer TOKEN is needed.\n")
+            return await self._turn_away(socket)
         if path == "/metrics":
             response = socket.respond(HTTPStatus.OK, self.host.metrics.text().decode())
             del response.headers["Content-Type"]
@@ -140,9 +155,32 @@ class PolicyServer:
             return response
         if self.host.draining:
             return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "shutting down\n")
-        if self.host.num_connections >= self._config.limits.connections:
+        if not self._has_room(socket):
             return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
+        drop = partial(socket.drop, TRY_AGAIN_LATER)
+        socket.client = Connection(str(socket.remote_address), socket.host, drop)
         return None
+
+    async def _turn_away(self, socket: PacedConnection) -> Response:
+        """Answer a wrong token, the later the more of them come from one address."""
+        self.host.count_refusal(Connection(str(socket.remote_address)), RefusalError("unauthorized", "token"))
+        wait_s = self._guesses.wait_s(socket.host)
+        if wait_s is None:
+            return socket.respond(HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong tokens.\n")
+        await asyncio.sleep(wait_s)
+        return socket.respond(HTTPStatus.UNAUTHORIZED, "Authorization: Bearer TOKEN is needed.\n")
+
+    def _has_room(self, socket: PacedConnection) -> bool:
+        """Return whether one more may come in; a connection that nobody uses makes room."""
+        limits = self.host.limits
+        if not is_this_machine(socket.host) and self._gate.num_admitted(socket.host) >= limits.connections_per_address:
+            return False
+        if self._gate.num_admitted() < limits.connections:
+            return True
+        spare = [each for each in self._connections if each.is_spare(limits.spare_s)]
+        if spare:
+            min(spare, key=lambda each: each.last_used_s).drop("its place is needed, and it did nothing")
+        return bool(spare)
 
 
 def _context(config: ServerConfig) -> ssl.SSLContext | None:

@@ -3,6 +3,7 @@
 import hmac
 import secrets
 from asyncio import Task
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
@@ -10,10 +11,12 @@ from time import monotonic
 
 from foreact.control.protocol import RefusalError, Started
 from foreact.policy.controllers import PolicyController
+from foreact.serving.admission import is_this_machine
 from foreact.serving.config import Limits
 
 _CATCH_UP_S = 2.0
 _LEAST_MOVED_S = 0.1
+_KNOWN_SEQUENCE = 2
 
 
 class Clocks:
@@ -65,16 +68,30 @@ class Connection:
 
     address: str
     """Where it comes from, for the log."""
+    host: str = "127.0.0.1"
+    """The same without the port: all clients of one machine have it in common."""
+    drop: Callable[[str], None] = lambda _: None
+    """Closes it, saying why."""
+    last_used_s: float = field(default_factory=monotonic)
+    """When it was last answered by anything but a refusal, or came."""
     sessions: int = 0
     """Sessions that are its own."""
+    drives: bool = False
+    """Whether a robot is, or was, driven over it."""
     clocks: Clocks = field(default_factory=Clocks)
     """When its messages were sent."""
+    typed: bool = False
+    """Whether its last message that could be read was one of our protocol, rather than openpi's."""
     answering: bool = False
     """Whether an answer is being computed or sent."""
     pace: Pace = field(default_factory=Pace)
     """Of its openpi messages."""
     previous_total_ms: float | None = None
     """How long the last answer to an openpi message took."""
+
+    def is_spare(self, spare_s: float) -> bool:
+        """Return whether it makes room for a newcomer: it has no session, and nothing useful was said for a while."""
+        return not self.sessions and not self.answering and monotonic() - self.last_used_s > spare_s
 
 
 @dataclass(kw_only=True, eq=False)
@@ -91,8 +108,12 @@ class ServedSession:
     """Whether answers carry latents."""
     owner: Connection | None
     """Whose it is now; None: the connection broke."""
+    host: str
+    """The address that began it, or took it up last."""
     last_used_s: float
     """When it was last asked something, or lost its connection."""
+    started_s: float
+    """When it began."""
     pace: Pace = field(default_factory=Pace)
     """At which it is asked."""
     begun: bool = False
@@ -103,6 +124,11 @@ class ServedSession:
     """That answer."""
     under_way: tuple[int, "Task[bytes]"] | None = None
     """The number being answered, and its answer to come."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a robot was driven by it: it has got a chunk, seen what became of it, and asked again."""
+        return self.sequence >= _KNOWN_SEQUENCE
 
     @property
     def started(self) -> Started:
@@ -123,13 +149,16 @@ class Sessions:
         """Have none."""
         self._limits, self._now = limits, now
         self._all: dict[str, ServedSession] = {}
-        self._reserved = 0
+        self._reserved: Counter[str] = Counter()
+        """Places kept for sessions that are being made, by address."""
+        self.num_removed = 0
+        """Sessions that have ended."""
 
     def __len__(self) -> int:
-        return len(self._all) + self._reserved
+        return len(self._all) + self._reserved.total()
 
     def reserve(self, owner: Connection) -> None:
-        """Keep a place for a session that is being made; the longest abandoned one makes room.
+        """Keep a place for a session that is being made; where there is none, one that nobody uses makes room.
 
         Raises:
             RefusalError: busy: there are as many as may be.
@@ -137,30 +166,51 @@ class Sessions:
         if owner.sessions >= self._limits.sessions_per_client:
             allowed, cure = self._limits.sessions_per_client, "stop one"
             raise RefusalError("busy", "sessions of this client", got=owner.sessions, allowed=allowed, cure=cure)
+        num_here, most_here = self._count_of(owner.host), self._limits.sessions_per_address
+        if num_here >= most_here and not is_this_machine(owner.host):
+            cure = "stop one, or allow more altogether: --max-sessions"
+            raise RefusalError("busy", "sessions of this address", got=num_here, allowed=most_here, cure=cure)
         if len(self) >= self._limits.sessions:
-            abandoned = [each for each in self._all.values() if each.owner is None and each.under_way is None]
-            if not abandoned:
+            spare = self._spare()
+            if spare is None:
                 allowed, cure = self._limits.sessions, "try again later"
                 raise RefusalError("busy", "sessions", got=len(self), allowed=allowed, cure=cure)
-            self.remove(min(abandoned, key=lambda each: each.last_used_s))
-        self._reserved += 1
+            self.remove(spare)
+        self._reserved[owner.host] += 1
         owner.sessions += 1
+
+    def _count_of(self, host: str) -> int:
+        return sum(each.host == host for each in self._all.values()) + self._reserved[host]
+
+    def _spare(self) -> ServedSession | None:
+        """Return the session that makes room for a newcomer, if any does; what never drove a robot goes first."""
+        now_s = self._now()
+        spare = [each for each in self._all.values() if each.under_way is None and self._is_spare(each, now_s)]
+        return min(spare, key=lambda each: (each.is_known, each.last_used_s), default=None)
+
+    def _is_spare(self, session: ServedSession, now_s: float) -> bool:
+        limits = self._limits
+        if not session.is_known:  # who only asks again and again, and drives nothing, gains no time by it
+            return session.owner is None or now_s - session.started_s > limits.spare_s
+        return now_s - session.last_used_s > (limits.keep_s if session.owner is None else limits.grace_s)
 
     def release(self, owner: Connection) -> None:
         """Give a kept place back."""
-        self._reserved -= 1
+        self._reserved[owner.host] -= 1
         owner.sessions -= 1
 
     def add(self, controller: PolicyController, owner: Connection, *, imagined: bool) -> ServedSession:
         """Put a session in the place that was kept for it."""
-        self._reserved -= 1
+        self._reserved[owner.host] -= 1
         session = ServedSession(
             name=secrets.token_hex(8),
             token=secrets.token_urlsafe(32),
             controller=controller,
             imagined=imagined,
             owner=owner,
+            host=owner.host,
             last_used_s=self._now(),
+            started_s=self._now(),
         )
         self._all[session.name] = session
         return session
@@ -189,7 +239,7 @@ class Sessions:
         if session.owner is not owner:
             if session.owner is not None:
                 session.owner.sessions -= 1
-            session.owner = owner
+            session.owner, session.host = owner, owner.host
             owner.sessions += 1
         session.last_used_s = self._now()
         return session
@@ -203,7 +253,10 @@ class Sessions:
 
     def remove(self, session: ServedSession) -> None:
         """End a session."""
-        if self._all.pop(session.name, None) is not None and session.owner is not None:
+        if self._all.pop(session.name, None) is None:
+            return
+        self.num_removed += 1
+        if session.owner is not None:
             session.owner.sessions -= 1
             session.owner = None
 

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from foreact.errors import CheckpointError
+from foreact.files import LFS_CURE, is_lfs_pointer
 from foreact.shards.files import find_shards, list_some
 
 DTYPES = {
@@ -129,6 +130,8 @@ class TensorFolder:
 
 
 def _read_header(file: Path, what: str) -> dict[str, StoredTensor]:
+    if is_lfs_pointer(file):
+        raise CheckpointError(f"weights of the {what}", got=f"{file}: a git-lfs pointer", cure=LFS_CURE)
     try:
         with safe_open(file, framework="pt") as opened:
             slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118

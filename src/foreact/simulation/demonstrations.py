@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from foreact.errors import ConfigurationError
+from foreact.simulation.disturbances import UNDISTURBED, Disturbance, Event
 from foreact.simulation.environment import BimanualEnv
 from foreact.simulation.experts import Expert, make_expert
 from foreact.simulation.noise import CorrelatedNoise
@@ -24,7 +25,7 @@ class Demonstration:
     task: str
     """The task's name."""
     seed: int
-    """Seed of the environment and of the disturbance."""
+    """Seed of the environment, its disturbance and the noise."""
     success: bool
     """Whether the final condition was met."""
     progress: float
@@ -34,11 +35,17 @@ class Demonstration:
     actions: Float32[np.ndarray, "rows 14"]
     """The expert's labels."""
     executed_actions: Float32[np.ndarray, "rows 14"]
-    """What was executed: the labels and the disturbance."""
+    """What was executed: the labels and the noise."""
     states: Float32[np.ndarray, "rows 14"]
     """Measured joint positions, before the action of the row."""
-    positions: Float64[np.ndarray, "rows qpos"] = field(repr=False)
-    """All of the simulation's positions, before the action of the row."""
+    positions: Float64[np.ndarray, "rows positions"] = field(repr=False)
+    """All of the simulation's positions (`World.positions`), before the action of the row."""
+    disturbance: Disturbance = UNDISTURBED
+    """What could go wrong."""
+    events: tuple[Event, ...] = ()
+    """What did go wrong."""
+    num_plans: int = 1
+    """How often the expert planned: once, and once more for every surprise."""
 
     def render(
         self,
@@ -51,8 +58,8 @@ class Demonstration:
         """The pictures of every `stride`-th row, uint8 [height, width, 3] a camera.
 
         Args:
-            env: An environment of the same task to use, with its cameras and size; its episode ends. None: one
-                is made of the next two arguments, and closed at the end.
+            env: An environment of the same task and disturbance to use, with its cameras and size; its episode ends.
+                None: one is made of the next two arguments, and closed at the end.
             cameras: Which cameras take pictures.
             image_size: Height and width in pixels.
             stride: Rows from picture to picture.
@@ -62,7 +69,7 @@ class Demonstration:
         """
         if env is not None and env.task.name != self.task:
             raise ConfigurationError("task of the environment", got=env.task.name, allowed=self.task)
-        stage = env or BimanualEnv(self.task, cameras=cameras, image_size=image_size)
+        stage = env or BimanualEnv(self.task, cameras=cameras, image_size=image_size, disturbance=self.disturbance)
         try:
             stage.reset(seed=self.seed)
             for row in range(0, len(self.positions), stride):
@@ -74,15 +81,22 @@ class Demonstration:
 
 
 def rollout_expert(
-    task: str, seed: int, noise_scale_rad: float = NOISE_SCALE_RAD, *, env: BimanualEnv | None = None
+    task: str,
+    seed: int,
+    noise_scale_rad: float = NOISE_SCALE_RAD,
+    *,
+    env: BimanualEnv | None = None,
+    miss_probability: float = 0.0,
 ) -> Demonstration:
     """An expert's episode, without pictures.
 
     Args:
         task: The task's name.
-        seed: Seed of the environment and of the disturbance.
-        noise_scale_rad: Standard deviation of the disturbance; 0 for none.
-        env: An environment of the same task to use; its episode ends. None: one is made.
+        seed: Seed of the environment and of the noise.
+        noise_scale_rad: Standard deviation of the noise on what is executed; 0 for none.
+        env: An environment of the same task to use, with its disturbance; its episode ends. None: one without
+            disturbance is made.
+        miss_probability: Of the first grasp being aimed beside the cube.
 
     Raises:
         ConfigurationError: The environment is of another task.
@@ -92,7 +106,8 @@ def rollout_expert(
     env = env or BimanualEnv(task)
     env.reset(seed=seed)
     noise = CorrelatedNoise(np.random.default_rng([seed, 1]), noise_scale_rad)
-    rows, info = _run(env, make_expert(env), noise)
+    expert = make_expert(env, miss_probability=miss_probability)
+    rows, info = _run(env, expert, noise)
     states, positions, actions, executed = (np.stack(column) for column in zip(*rows, strict=True))
     return Demonstration(
         task=task,
@@ -104,18 +119,21 @@ def rollout_expert(
         executed_actions=executed,
         states=states,
         positions=positions,
+        disturbance=env.disturbance,
+        events=tuple(env.events),
+        num_plans=expert.num_plans,
     )
 
 
 def _run(env: BimanualEnv, expert: Expert, noise: CorrelatedNoise) -> tuple[list[tuple[np.ndarray, ...]], dict]:
-    """All rows, until a while after success, the plan's end without it, or the time limit."""
-    rows, num_steps_left = [], env.task.max_steps
+    """All rows, until a while after success or the time limit."""
+    rows, num_steps_left = [], env.max_steps
     while num_steps_left > 0:
         label = expert.act()
         executed = label + noise.sample(expert.slack)
-        rows.append((env.state(), env.world.data.qpos.copy(), label, executed))
+        rows.append((env.state(), env.world.positions(), label, executed))
         _, _, success, truncated, info = env.step(executed)
         num_steps_left = min(num_steps_left - 1, HOLD_STEPS) if success else num_steps_left - 1
-        if truncated or (expert.done and not success):
+        if truncated:
             break
     return rows, info

@@ -8,6 +8,7 @@ import numpy as np
 
 from foreact.errors import ConfigurationError, InputError, SimulationError, check_seed
 from foreact.simulation import scene
+from foreact.simulation.disturbances import Disturbance, Disturber, Event
 from foreact.simulation.judge import Judge
 from foreact.simulation.rendering import CAMERAS, Photographer
 from foreact.simulation.starts import Start, draw_start
@@ -15,6 +16,8 @@ from foreact.simulation.tasks import get_task
 from foreact.simulation.world import NUM_DOFS, World
 
 OBS_TYPES = ("state", "pixels_agent_pos")
+DISTURBANCE_STREAM = 2
+"""Sets the draws of what goes wrong apart from those of how an episode starts."""
 
 
 class BimanualEnv(gymnasium.Env):
@@ -31,6 +34,7 @@ class BimanualEnv(gymnasium.Env):
         obs_type: str = "state",
         render_mode: str | None = None,
         max_steps: int | None = None,
+        disturbance: Disturbance | str = "none",
     ):
         """Build the scene of a task; nothing is rendered until pictures are asked for.
 
@@ -40,16 +44,19 @@ class BimanualEnv(gymnasium.Env):
             image_size: Height and width of a picture in pixels.
             obs_type: "state" or, with pictures in the observation, "pixels_agent_pos".
             render_mode: "rgb_array" or None; `render` returns the first camera's picture.
-            max_steps: Control steps after which an episode is cut off; None: the task's own.
+            max_steps: Control steps after which an episode is cut off; None: the task's own, longer where disturbances
+                may make another try necessary.
+            disturbance: What goes wrong on the way, or its name: a level or a kind.
 
         Raises:
             UnknownNameError: There is no such task or camera.
-            ConfigurationError: The observation type or the picture size cannot be.
+            ConfigurationError: The observation type, the picture size or the disturbance cannot be.
         """
         if obs_type not in OBS_TYPES:
             raise ConfigurationError("obs_type", got=repr(obs_type), allowed=", ".join(OBS_TYPES))
         self.task = get_task(task)
-        self._max_steps = max_steps or self.task.max_steps
+        self.disturbance = Disturbance(name=disturbance) if isinstance(disturbance, str) else disturbance
+        self.max_steps = max_steps or round(self.disturbance.extra_time * self.task.max_steps)
         self.obs_type = obs_type
         self.render_mode = render_mode
         self.world = World(self.task.num_cubes)
@@ -57,6 +64,8 @@ class BimanualEnv(gymnasium.Env):
         self.action_space = self._action_space()
         self.observation_space = self._observation_space()
         self.start: Start | None = None
+        self.start_seed = 0
+        """What the draws of this episode beside its start come from: the seed given to `reset`."""
         self.num_steps = 0
 
     @property
@@ -81,6 +90,11 @@ class BimanualEnv(gymnasium.Env):
         super().reset(seed=seed)
         self.start = draw_start(self.task, self.np_random)
         self.world.place(self.start.pose, self.start.cubes)
+        # A generator of its own: whatever goes wrong, the episode of a seed starts the same.
+        self.start_seed = int(self.np_random.integers(2**32)) if seed is None else seed
+        rng = np.random.default_rng([self.start_seed, DISTURBANCE_STREAM])
+        self._disturber = Disturber(self.disturbance, self.start, self.world.cubes, rng)
+        self.world.change_pictures(self._disturber.brightness, self._disturber.camera_shift_m)
         self.num_steps = 0
         self._judge = Judge(self.task)
         self._show_lamp()
@@ -95,13 +109,24 @@ class BimanualEnv(gymnasium.Env):
         """
         start = self._started()
         self.world.aim(checked_action(action))
+        self._disturber.before_step(self.world, self.num_steps)
         self.world.advance()
         self.num_steps += 1
         self._show_lamp()
         self._judge.watch(self.world, start.bins)
         success = self._judge.success
-        truncated = self.num_steps >= self._max_steps
+        truncated = self.num_steps >= self.max_steps
         return self._observation(), float(success), success, truncated, self._info()
+
+    @property
+    def events(self) -> list[Event]:
+        """What has gone wrong in this episode so far, without the robot's doing."""
+        return self._disturber.events
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the episode's final condition has been met."""
+        return self._judge.success
 
     def state(self) -> np.ndarray:
         """float32 [14]: measured joint angles in rad and gripper openings."""
@@ -119,11 +144,11 @@ class BimanualEnv(gymnasium.Env):
         """The first camera's picture in render mode "rgb_array"."""
         return self.images()[self.cameras[0]] if self.render_mode == "rgb_array" else None
 
-    def recall(self, qpos: np.ndarray, num_steps: int) -> None:
+    def recall(self, positions: np.ndarray, num_steps: int) -> None:
         """Show an instant of this episode again, for pictures only; call `reset` before stepping on.
 
         Args:
-            qpos: All positions at that instant.
+            positions: `world.positions()` at that instant.
             num_steps: Control steps from the start to it.
 
         Raises:
@@ -131,7 +156,7 @@ class BimanualEnv(gymnasium.Env):
         """
         self._started()
         self.num_steps = num_steps
-        self.world.show(qpos)
+        self.world.show(positions)
         self._show_lamp()
 
     def close(self) -> None:
@@ -154,7 +179,8 @@ class BimanualEnv(gymnasium.Env):
     def _info(self) -> dict[str, Any]:
         done, total = self._judge.num_done, len(self.task.stages)
         progress = {"stages_done": done, "num_stages": total, "progress": done / total}
-        return {"stage": self._judge.stage, **progress, "success": self._judge.success}
+        events = [event.to_dict() for event in self.events]
+        return {"stage": self._judge.stage, **progress, "success": self._judge.success, "disturbances": events}
 
     def _action_space(self) -> gymnasium.spaces.Box:
         limits = self.world.model.actuator_ctrlrange.reshape(2, 8, 2)[:, :7].copy()

@@ -12,9 +12,13 @@ class Judge:
         self.task = task
         self._streaks = [0] * len(task.plan)
         self._achieved = [False] * len(task.plan)
+        self._mistake_streak, self.spoilt = 0, False
 
     def watch(self, world: World, bins: tuple[str, ...]) -> None:
         """Take in one control step."""
+        if (mistake := self.task.mistake) and not self.success:
+            self._mistake_streak = self._mistake_streak + 1 if mistake.condition(world, bins) else 0
+            self.spoilt |= self._mistake_streak >= mistake.num_steps
         for index, stage in enumerate(self.task.plan):
             holds = stage.condition(world, bins)
             self._streaks[index] = self._streaks[index] + 1 if holds else 0
@@ -22,17 +26,19 @@ class Judge:
 
     @property
     def success(self) -> bool:
-        """Whether the final condition was met."""
-        return self._achieved[-1]
+        """Whether the final condition was met, and no mistake was made before."""
+        return self._achieved[-1] and not self.spoilt
 
     @property
     def num_done(self) -> int:
-        """Stages achieved; all of them after success, by whatever way it came."""
-        return len(self._achieved) if self.success else sum(self._achieved)
+        """Stages achieved; all of them after success, by whatever way it came; never the last one after a mistake."""
+        return len(self._achieved) if self.success else sum(self._achieved[:-1])
 
     @property
     def stage(self) -> str:
         """The first stage still to achieve, or "done"."""
         if self.success:
             return "done"
+        if self.spoilt and self.task.mistake:
+            return self.task.mistake.name
         return self.task.stages[self._achieved.index(False)]

@@ -2,6 +2,7 @@
 # (the compiled part of MuJoCo comes without types)
 """Pictures of the scene, small and fast: one renderer, made when first needed and used again."""
 
+import os
 import weakref
 
 import mujoco
@@ -79,7 +80,10 @@ class Photographer:
         try:
             renderer = Renderer(self._model, *self.shape)
         except Exception as error:  # each backend raises its own kinds
+            backend = os.environ.get("MUJOCO_GL", "")
             cure = f"import foreact.simulation before mujoco; install software rendering: {INSTALL_LINE}"
+            if backend not in ("", "egl", "osmesa", "disable"):
+                cure = f"MUJOCO_GL={backend} needs a screen: unset it, or set it to egl or osmesa"
             raise SimulationError("no offscreen OpenGL for pictures", got=error, cure=cure) from error
         for flag in _OFF:
             renderer.scene.flags[flag] = 0

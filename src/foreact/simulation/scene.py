@@ -209,7 +209,8 @@ def _add_lamp(world: ElementTree.Element) -> None:
 
 def _add_bin(world: ElementTree.Element, colour: str) -> None:
     rgba, half, wall, height = _numbers(BIN_COLOURS[colour]), BIN_HALF_M, BIN_WALL_M, BIN_HEIGHT_M / 2
-    body = _add(world, "body", name=f"bin_{colour}", pos=_numbers((*BIN_CENTRES_M[colour], 0)))
+    place = _numbers((*BIN_CENTRES_M[colour], 0))
+    body = _add(world, "body", name=f"bin_{colour}", pos=place, mocap="true")  # stands still unless a hand moves it
     floor = dict(pos="0 0 0.002", size=_numbers((half, half, 0.002)))
     _add(body, "geom", name=f"bin_{colour}_floor", type="box", rgba=rgba, **floor)
     for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1)):

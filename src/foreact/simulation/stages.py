@@ -72,3 +72,18 @@ def in_bin(index: int, cube: str) -> Condition:
 def all_in_bins(cubes: tuple[str, ...]) -> Condition:
     """Every cube lies in its bin."""
     return lambda world, bins: all(world.lies_in_bin(cube, bins[i]) for i, cube in enumerate(cubes))
+
+
+def points_at_bin(side: str = "left") -> Condition:
+    """The tip of an arm is over the middle of the first bin that the lamp asked for."""
+    return lambda world, bins: world.points_at(side) == bins[0]
+
+
+def points_at_any_bin(side: str = "left") -> Condition:
+    """The tip of an arm is over the middle of a bin."""
+    return lambda world, _: world.points_at(side) is not None
+
+
+def points_at_another_bin(side: str = "left") -> Condition:
+    """The tip of an arm is over the middle of a bin that the lamp did not ask for first."""
+    return lambda world, bins: world.points_at(side) not in (None, bins[0])

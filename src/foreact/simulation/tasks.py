@@ -13,9 +13,15 @@ from foreact.simulation.stages import (
     held_alone,
     held_by_both,
     in_bin,
+    points_at_another_bin,
+    points_at_any_bin,
+    points_at_bin,
     raised,
     tip_within,
 )
+
+LONGEST_DELAY_STEPS = 750
+"""15 s of darkness: longer than the hands could be kept on the way, shorter than the policy's history."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +40,8 @@ class Task:
     """Cubes on the table."""
     lamp_delay_steps: tuple[int, int] | None = None
     """Least and most steps of darkness between the last flash and the yellow light; None: no light at all."""
+    mistake: Stage | None = None
+    """What must never be achieved: from then on the episode cannot succeed any more."""
 
     def __post_init__(self) -> None:
         if self.max_steps < 1:
@@ -97,11 +105,23 @@ _ALL = (
         ),
     ),
     Task(
+        name="point_at_bin",
+        instruction="Remember the colour of the lamp. When it turns yellow, point at the bin of that colour with the "
+        "left arm.",
+        max_steps=150 + LONGEST_DELAY_STEPS,
+        lamp_delay_steps=(50, LONGEST_DELAY_STEPS),
+        plan=(
+            Stage(name="approach the bins", condition=points_at_any_bin()),
+            Stage(name="point at its bin", condition=points_at_bin(), num_steps=15),
+        ),
+        mistake=Stage(name="point at another bin", condition=points_at_another_bin(), num_steps=15),
+    ),
+    Task(
         name="remember_bin",
         instruction="Remember the colour of the lamp. When it turns yellow, hand the white cube to the left arm and "
         "put it into the bin of that colour.",
-        max_steps=750,
-        lamp_delay_steps=(15, 90),
+        max_steps=660 + LONGEST_DELAY_STEPS,
+        lamp_delay_steps=(15, LONGEST_DELAY_STEPS),
         plan=(
             *_sorting(0, "white"),
             Stage(name="in its bin", condition=all_in_bins(("white",)), num_steps=5),
@@ -111,9 +131,9 @@ _ALL = (
         name="remember_bin_two",
         instruction="Remember the two colours of the lamp. When it turns yellow, hand the white cube to the left arm "
         "and put it into the bin of the first colour, then the purple cube into the bin of the second colour.",
-        max_steps=1300,
+        max_steps=1210 + LONGEST_DELAY_STEPS,
         num_cubes=2,
-        lamp_delay_steps=(15, 90),
+        lamp_delay_steps=(15, LONGEST_DELAY_STEPS),
         plan=(
             *_sorting(0, "white"),
             Stage(name="white cube in its bin", condition=in_bin(0, "white"), num_steps=5),

@@ -53,16 +53,17 @@ def velocity_losses(
     device = batch.latents.device
     video, action = network_inputs(model, corrupted, layout)
     attention = attention or training_attention(layout, device)
-    velocities = model(video, action, text, attention, recompute=recompute)
     num_noisy = layout.num_frames - 1
-    action_error = (velocities[1][:, :num_noisy].float() - corrupted.action.velocity) ** 2
+    wanted = (num_noisy if layout.imagines else 0, num_noisy)
+    velocities = model(video, action, text, attention, recompute=recompute, num_wanted=wanted)
+    action_error = (velocities[1].float() - corrupted.action.velocity) ** 2
     given = _per_token(corrupted.action.noisy_time, action_error.shape[2]) == 1
     counted = (batch.action_valid[:, 1:] & ~given)[..., None] & channel_mask
     inverse = _masked_mean(action_error, counted)
     if not layout.imagines:
         return Losses(dynamics=torch.zeros(len(inverse), device=device), inverse=inverse)
     target = patchify(corrupted.video.velocity.transpose(1, 2), model.config.patch_size)
-    video_error = (velocities[0][:, :num_noisy].float() - target) ** 2
+    video_error = (velocities[0].float() - target) ** 2
     dynamics = _masked_mean(video_error, batch.frame_valid[:, 1:, None, None])
     return Losses(dynamics=dynamics, inverse=inverse)
 

@@ -19,18 +19,18 @@ from foreact.data.sequences import fit_codec, load_sequences
 from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
-from foreact.policy.checkpoint import save_policy, with_settings
+from foreact.policy.checkpoint import CONFIG_FILE, save_policy, with_settings
 from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial
 from foreact.policy.instructions import kept
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
-from foreact.settings import to_plain
+from foreact.settings import read_json, to_plain
 from foreact.training.corruption import CorruptionConfig
-from foreact.training.optimization import OptimizationConfig, make_optimizer, update_ema
+from foreact.training.optimization import OptimizationConfig, make_optimizer
 from foreact.training.processes import check_alone
 from foreact.training.state import TrainingState
-from foreact.training.step import BatchConfig, Learner
-from foreact.training.validation import open_loop_error
+from foreact.training.step import BatchConfig, Learner, take_step
+from foreact.training.validation import open_loop_error, whole_chunks
 from foreact.transformer.initialization import ActionInitialization, initialize
 from foreact.transformer.model import TransformerConfig, WorldActionModel
 
@@ -112,6 +112,8 @@ class Progress:
     inverse: float
     judged: str
     """The latest measurement on held-out episodes, in words."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of the data, told with the first step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,23 +123,37 @@ class TrainingData:
     sources: list[list[TrainingSequence]]
     held_out: list[TrainingSequence]
     codec: ActionCodec
+    notes: tuple[str, ...] = ()
+    """What was passed over, in words."""
 
 
-def load_training_data(recipe: Recipe, datasets: list[EpisodeDataset], vae: VideoVAE) -> TrainingData:
+def load_training_data(
+    recipe: Recipe, datasets: list[EpisodeDataset], vae: VideoVAE, *, latents: Path | None = None
+) -> TrainingData:
     """Return the datasets in model units, their last episodes held out.
 
-    Normalisation is fitted to the episodes that are taken, those held out among them.
+    Normalisation is fitted to the episodes that are taken, those held out among them. Episodes that are over before
+    the first action's latent frame teach nothing, and are passed over.
+
+    Args:
+        recipe: For the robot and what is held out.
+        datasets: With their latents cached.
+        vae: They were encoded with it.
+        latents: Folder of the latents, if not with the datasets.
 
     Raises:
         DatasetError: A dataset does not fit the robot, has no cached latents, or too few episodes.
     """
     embodiment = recipe.robot()
     if recipe.num_episodes is not None:
-        datasets = [_Ends(dataset.root, recipe.num_episodes, recipe.num_held_out) for dataset in datasets]
+        datasets = [_Ends(dataset, recipe.num_episodes, recipe.num_held_out) for dataset in datasets]
     codec = fit_codec(datasets, embodiment)
-    sources, held_out = [], []
+    sources, held_out, notes = [], [], []
     for dataset in datasets:
-        sequences = load_sequences(dataset, LatentCache(dataset, vae, embodiment), codec)
+        cache = LatentCache(dataset, vae, embodiment, elsewhere=latents)
+        every = load_sequences(dataset, cache, codec)
+        sequences = [sequence for sequence in every if sequence.num_frames > 1]
+        notes += [f"passed over, too short: {sequence.name}" for sequence in every if sequence.num_frames < 2]
         if len(sequences) <= recipe.num_held_out:
             raise DatasetError(
                 f"episodes in {dataset.root}",
@@ -147,17 +163,20 @@ def load_training_data(recipe: Recipe, datasets: list[EpisodeDataset], vae: Vide
         cut = len(sequences) - recipe.num_held_out
         sources.append(sequences[:cut])
         held_out.extend(sequences[cut:])
-    return TrainingData(sources=sources, held_out=held_out, codec=codec)
+    chunk = recipe.inference.latent_frames_per_chunk
+    if not any(True for sequence in held_out for _ in whole_chunks(sequence, chunk)):
+        notes.append(f"nothing to judge by: no held-out episode is as long as a chunk of {chunk} latent frames")
+    return TrainingData(sources=sources, held_out=held_out, codec=codec, notes=tuple(notes))
 
 
 class _Ends(EpisodeDataset):
     """Goes through the first and the last episodes of a dataset, under their own numbers, and leaves out the others."""
 
-    def __init__(self, root: Path, num_first: int, num_last: int):
-        super().__init__(root)
+    def __init__(self, dataset: EpisodeDataset, num_first: int, num_last: int):
+        super().__init__(dataset.root, renames=dataset.renames)
         if num_first + num_last > self.num_episodes:
             raise DatasetError(
-                f"episodes in {root}",
+                f"episodes in {dataset.root}",
                 got=self.num_episodes,
                 allowed=f"{num_first} to train on and {num_last} to hold out, or more",
             )
@@ -177,6 +196,7 @@ def train(
     folder: Path,
     *,
     initial: Path | None = None,
+    latents: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[Progress]:
     """Train, yielding after every step; carry on exactly where an interrupted call of the same settings stopped.
@@ -190,6 +210,7 @@ def train(
         vae: They were encoded with it.
         folder: Of the run.
         initial: Weights to begin with, written by `foreact init`, or a policy to go on from; None: from nothing.
+        latents: Folder of the latents, if not with the datasets.
         device: Where to train.
 
     Raises:
@@ -197,9 +218,10 @@ def train(
         ConfigurationError: The recipe's text encoder can only come with initial weights, or this is one of several
             processes.
         DatasetError: See `load_training_data`.
+        TrainingError: A loss or gradient is no finite number.
     """
     check_alone()
-    data = load_training_data(recipe, datasets, vae)
+    data = load_training_data(recipe, datasets, vae, latents=latents)
     networks = begin(recipe, vae, initial)
     networks.model.to(device)
     networks.vae.to(device).eval()
@@ -239,6 +261,15 @@ def _what_is_computed(recipe: Recipe) -> dict[str, Any]:
     return settings
 
 
+def _without_motion(actions: dict[str, Any]) -> dict[str, Any]:
+    """Return a codec's settings without how fast the robot may be driven, of which nothing is learnt."""
+    kept = copy.deepcopy(actions)
+    for dof in kept["embodiment"]["dofs"]:
+        dof.pop("velocity", None)
+        dof.pop("acceleration", None)
+    return kept
+
+
 class _Run:
     """The moving parts of one call of `train`."""
 
@@ -260,7 +291,7 @@ class _Run:
         self._configuration = {
             "recipe": _what_is_computed(recipe),
             "episodes": [len(source) for source in data.sources],
-            "actions": data.codec.to_dict(),
+            "actions": _without_motion(data.codec.to_dict()),
         }
         if origin is not None:
             self._configuration["initial"] = origin
@@ -269,13 +300,15 @@ class _Run:
         self._folder.mkdir(parents=True, exist_ok=True)
         if (self._folder / STATE_FILE).exists():
             self._state.load(self._folder / STATE_FILE, self._configuration)
+            saved = read_json(self._folder / POLICY_FOLDER / CONFIG_FILE)
+            self._disagreement = saved["inference"]["disagreement_threshold"]
         write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
 
     def steps(self) -> Iterator[Progress]:
         from torch.utils.tensorboard import SummaryWriter  # recipes are read where nothing is trained, too
 
         recipe, state = self._recipe, self._state
-        num_steps = recipe.optimization.num_steps
+        num_steps, notes = recipe.optimization.num_steps, self._data.notes
         with SummaryWriter(self._folder / "tensorboard", purge_step=state.step) as log:
             while state.step < num_steps:
                 progress = self._step(log)
@@ -284,20 +317,14 @@ class _Run:
                     self._judge(log)
                 if done or state.step % recipe.save_every == 0:
                     self._save()
-                yield replace(progress, judged=self._judged)
+                yield replace(progress, judged=self._judged, notes=notes)
+                notes = ()
 
     def _step(self, log: Any) -> Progress:
-        recipe, state, settings = self._recipe, self._state, self._recipe.optimization
-        for group in state.optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(state.step)
-        state.optimizer.zero_grad(set_to_none=True)
-        result = self._learner.accumulate_gradients(state.step)
-        norm = torch.nn.utils.clip_grad_norm_(self._model.parameters(), settings.max_grad_norm)
-        state.optimizer.step()
-        update_ema(state.ema.values(), self._model.parameters(), settings.ema_decay_at(state.step))
-        for name, value in (*vars(result).items(), ("grad_norm", norm.item())):
-            log.add_scalar(f"train/{name}", value, state.step)
-        state.step += 1
+        recipe, state = self._recipe, self._state
+        result, norm = take_step(state, self._learner, recipe.optimization)
+        for name, value in (*vars(result).items(), ("grad_norm", norm)):
+            log.add_scalar(f"train/{name}", value, state.step - 1)
         return Progress(step=state.step, num_steps=recipe.optimization.num_steps, judged=self._judged, **vars(result))
 
     def policy(self) -> Policy:
@@ -309,6 +336,9 @@ class _Run:
         return Policy(networks, self._data.codec, self._recipe.inference, instructions=instructions)
 
     def _judge(self, log: Any) -> None:
+        chunk = self._recipe.inference.latent_frames_per_chunk
+        if not any(True for sequence in self._data.held_out for _ in whole_chunks(sequence, chunk)):
+            return
         error = open_loop_error(self.policy(), self._data.held_out, seed=self._recipe.seed)
         figures = {name: value for name, value in vars(error).items() if value is not None}
         for name, value in figures.items():

@@ -87,7 +87,10 @@ class TrainingState:
         if f"{MOMENTS[0]}.{name}" not in tensors:
             return
         moments = {moment: tensors[f"{moment}.{name}"].to(parameter.device) for moment in MOMENTS}
-        self.optimizer.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
+        self.optimizer.state[parameter] = {
+            "step": torch.tensor(float(self.step), device=parameter.device),  # where the fused optimiser wants it
+            **moments,
+        }
 
 
 def _check_configuration(path: Path, saved: dict, wanted: dict) -> None:

@@ -10,7 +10,10 @@ from foreact.codecs.text import TextEncoder
 from foreact.data.batch import SequenceSampler, TrainingSequence, collate
 from foreact.errors import ConfigurationError
 from foreact.training.corruption import CorruptedStream, CorruptionConfig, corrupt
+from foreact.training.guard import check_gradient, check_losses
 from foreact.training.loss import Losses, velocity_losses
+from foreact.training.optimization import OptimizationConfig, update_ema
+from foreact.training.state import TrainingState
 from foreact.transformer.masks import ChunkLayout
 from foreact.transformer.model import TextContext, WorldActionModel
 
@@ -109,7 +112,9 @@ class Learner:
         for forward_dynamics, indices in self._micro_batches(sequences, step):
             chosen = [sequences[index] for index in indices]
             losses = self.losses(chosen, indices, step, forward_dynamics=forward_dynamics)
-            loss = (losses.dynamics + config.inverse_weight * losses.inverse).sum() / config.global_batch
+            each = losses.dynamics + config.inverse_weight * losses.inverse
+            check_losses(each, chosen, step)
+            loss = each.sum() / config.global_batch
             loss.backward()
             total[int(forward_dynamics)] += losses.dynamics.detach().sum().cpu()
             total[2] += losses.inverse.detach().sum().cpu()
@@ -181,6 +186,20 @@ class Learner:
         kept = ["" if drop else text for text, drop in zip(instructions, dropped.tolist(), strict=True)]
         embedding = self._text_encoder.encode(kept)
         return self._model.read_text(embedding.tokens.to(self._device), embedding.lengths.to(self._device))
+
+
+def take_step(state: TrainingState, learner: Learner, config: OptimizationConfig) -> tuple[StepResult, float]:
+    """Take the next optimiser step, in place; return its losses and the norm of its gradient before clipping."""
+    for group in state.optimizer.param_groups:
+        group["lr"] = config.learning_rate_at(state.step)
+    state.optimizer.zero_grad(set_to_none=True)
+    result = learner.accumulate_gradients(state.step)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_grad_norm)
+    check_gradient(norm, state.step)
+    state.optimizer.step()
+    update_ema(state.ema.values(), state.model.parameters(), config.ema_decay_at(state.step))
+    state.step += 1
+    return result, norm.item()
 
 
 def _mix(*numbers: int) -> int:

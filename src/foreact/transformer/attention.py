@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from foreact.transformer.cache import KVCache
+from foreact.transformer.chunked_attention import ChunkedSoftmax
 from foreact.transformer.masks import ChunkLayout, PackedTokens, packed_tokens, sees, training_mask
 
 
@@ -25,7 +26,8 @@ from foreact.transformer.masks import ChunkLayout, PackedTokens, packed_tokens, 
 class Projected:
     """Queries, keys and values of one stream in one layer, positions applied."""
 
-    queries: Float[Tensor, "batch frames tokens heads head_dim"]
+    queries: Float[Tensor, "batch asking_frames tokens heads head_dim"]
+    """Of all latent frames, or of the first ones alone: only they receive attended values then."""
     keys: Float[Tensor, "batch frames tokens heads head_dim"]
     values: Float[Tensor, "batch frames tokens heads head_dim"]
 
@@ -53,6 +55,12 @@ def _tokens_first(x: Tensor, like: Tensor) -> Tensor:
     return rearrange(x, "b h (f n) d -> b f n (h d)", f=like.shape[1])
 
 
+def _all_queries(stream: Projected) -> Tensor:
+    """Return queries of all latent frames; where they are not wanted they are zero, and cut off again later."""
+    missing = stream.keys.shape[1] - stream.queries.shape[1]
+    return F.pad(stream.queries, (0, 0) * 3 + (0, missing)) if missing else stream.queries
+
+
 class PackedAttention(ABC):
     """One attention over all packed tokens; how it keeps to the mask is left to what derives from it."""
 
@@ -69,15 +77,18 @@ class PackedAttention(ABC):
         both = [
             torch.cat([_heads_first(v), _heads_first(a)], dim=2)
             for v, a in zip(
-                (video.queries, video.keys, video.values),
-                (action.queries, action.keys, action.values),
+                (_all_queries(video), video.keys, video.values),
+                (_all_queries(action), action.keys, action.values),
                 strict=True,
             )
         ]
         attended = self._attend(*both)
-        num_video = video.queries.shape[1] * video.queries.shape[2]
-        video_out, action_out = attended.split([num_video, attended.shape[2] - num_video], dim=2)
-        return _tokens_first(video_out, video.queries), _tokens_first(action_out, action.queries)
+        num_video = video.keys.shape[1] * video.keys.shape[2]
+        outs = attended.split([num_video, attended.shape[2] - num_video], dim=2)
+        return tuple(  # type: ignore[return-value]
+            _tokens_first(out, stream.keys)[:, : stream.queries.shape[1]]
+            for out, stream in zip(outs, (video, action), strict=True)
+        )
 
     @abstractmethod
     def _make_mask(self, video_tokens: int, action_tokens: int, *, device: torch.device) -> Any: ...
@@ -125,10 +136,7 @@ def _compiled_flex_attention() -> Callable[..., Any]:
 
 
 class ChunkedAttention:
-    """The same, chunk by chunk without a mask: it never pays for a pair that is masked out.
-
-    In a chunk the noisy and the clean copy of a stream see equally many keys, so both run as one batch.
-    """
+    """The same, chunk by chunk without a mask: it never pays for a pair that is masked out. On a CPU only."""
 
     def __init__(self, layout: ChunkLayout):
         self._layout = layout
@@ -136,67 +144,18 @@ class ChunkedAttention:
     def __call__(self, layer: int, video: Projected | None, action: Projected | None) -> tuple[Tensor, Tensor]:
         """See `JointAttention`; needs both streams."""
         assert video is not None and action is not None
-        num_frames = self._layout.num_frames
-        noisy_video, clean_video = _split_copies(video, num_frames)
-        noisy_action, clean_action = _split_copies(action, num_frames)
-        outs: list[list[Tensor]] = [[], [], [], []]
-        for start, stop in self._layout.chunks:
-            past = slice(self._layout.history_start(start), start)
-            now = slice(start, stop)
-            history = [_concatenate(clean_video, past, clean_action, past)]
-            seen_video = [*history, _take(clean_video, now)]
-            outs[1].append(_run(clean_video, now, seen_video))
-            outs[3].append(_run(clean_action, now, [*seen_video, _take(clean_action, now)]))
-            if start == 0:
-                continue
-            noisy_now = slice(start - 1, stop - 1)
-            own_video, own_action = _take(noisy_video, noisy_now), _take(noisy_action, noisy_now)
-            if self._layout.forward_dynamics:
-                outs[0].append(_run(noisy_video, noisy_now, [*history, own_action, own_video]))
-                outs[2].append(_run(noisy_action, noisy_now, [*history, own_action]))
-                continue
-            if self._layout.imagines:
-                outs[0].append(_run(noisy_video, noisy_now, [*history, own_video]))
-            readable = seen_video if self._layout.imagines else history
-            outs[2].append(_run(noisy_action, noisy_now, [*readable, own_action]))
-        return torch.cat(outs[0] + outs[1], dim=1), torch.cat(outs[2] + outs[3], dim=1)
-
-
-_Frames = tuple[Tensor, Tensor, Tensor]
-"""Queries, keys, values, each [batch, heads, frames, tokens, head_dim]."""
-
-
-def _split_copies(stream: Projected, num_frames: int) -> tuple[_Frames, _Frames]:
-    """Return the noisy and the clean part of a packed stream, heads first."""
-    parts = [x.transpose(2, 3).transpose(1, 2) for x in (stream.queries, stream.keys, stream.values)]
-    noisy = tuple(x[:, :, :-num_frames] for x in parts)
-    clean = tuple(x[:, :, -num_frames:] for x in parts)
-    return noisy, clean  # type: ignore[return-value]
-
-
-def _take(stream: _Frames, frames: slice) -> tuple[Tensor, Tensor]:
-    """Return keys and values of some frames, [batch, heads, tokens, head_dim]."""
-    return stream[1][:, :, frames].flatten(2, 3), stream[2][:, :, frames].flatten(2, 3)
-
-
-def _concatenate(a: _Frames, frames_a: slice, b: _Frames, frames_b: slice) -> tuple[Tensor, Tensor]:
-    pairs = zip(_take(a, frames_a), _take(b, frames_b), strict=True)
-    keys, values = (torch.cat(pair, dim=2) for pair in pairs)
-    return keys, values
-
-
-def _run(stream: _Frames, frames: slice, seen: list[tuple[Tensor, Tensor]]) -> Tensor:
-    """Return what the queries of some frames attend to among `seen`, [batch, frames, tokens, width]."""
-    queries = stream[0][:, :, frames]
-    keys = torch.cat([pair[0] for pair in seen], dim=2)
-    values = torch.cat([pair[1] for pair in seen], dim=2)
-    attended = _attend(queries.flatten(2, 3), keys, values)
-    return rearrange(attended, "b h (f n) d -> b f n (h d)", f=queries.shape[2])
+        given = [*vars(video).values(), *vars(action).values()]
+        if torch.is_autocast_enabled(video.queries.device.type):
+            given = [x.to(torch.get_autocast_dtype(video.queries.device.type)) for x in given]
+        video_out, action_out = ChunkedSoftmax.apply(self._layout, *given)
+        return video_out.flatten(3), action_out.flatten(3)
 
 
 def training_attention(layout: ChunkLayout, device: torch.device) -> JointAttention:
-    """Return the fastest way to train under the layout's mask: flex attention on CUDA, rectangles elsewhere."""
-    return BlockMaskedAttention(layout) if device.type == "cuda" else ChunkedAttention(layout)
+    """Return the fastest way to train under the layout's mask: flex attention on CUDA, rectangles on a CPU."""
+    if device.type == "cuda":
+        return BlockMaskedAttention(layout)
+    return ChunkedAttention(layout) if device.type == "cpu" else MaskedAttention(layout)
 
 
 class CachedAttention:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,11 @@ class Modulation:
     attention: tuple[Tensor, Tensor, Tensor]
     feed_forward: tuple[Tensor, Tensor, Tensor]
 
+    def first_frames(self, number: int) -> "Modulation":
+        """Return the modulation of the first latent frames."""
+        first = ([x[:, :number] for x in branch] for branch in (self.attention, self.feed_forward))
+        return Modulation(*(cast("tuple[Tensor, Tensor, Tensor]", tuple(branch)) for branch in first))
+
 
 class JointProjections(nn.Module):
     """Queries, keys and values at the joint width, and the way back.
@@ -67,17 +73,23 @@ class JointProjections(nn.Module):
         self.norm_q = nn.RMSNorm(joint_width, eps)
         self.norm_k = nn.RMSNorm(joint_width, eps)
 
-    def project(self, x: Float[Tensor, "batch frames tokens width"], rotary: RotaryTable) -> Projected:
-        """Return queries, keys and values; q and k are normalised over the full width, before the heads split."""
-        queries = self.norm_q(self.up(self.to_q(x)))
+    def project(
+        self, x: Float[Tensor, "batch frames tokens width"], rotary: RotaryTable, num_queries: int | None = None
+    ) -> Projected:
+        """Return queries, keys and values; q and k are normalised over the full width, before the heads split.
+
+        Queries are of the first `num_queries` latent frames, or of all.
+        """
         keys = self.norm_k(self.up(self.to_k(x)))
         values = self.up(self.to_v(x))
         heads = (self.num_heads, -1)
-        return Projected(
-            queries=rotate(queries.unflatten(-1, heads), rotary),
-            keys=rotate(keys.unflatten(-1, heads), rotary),
-            values=values.unflatten(-1, heads),
-        )
+        keys = rotate(keys.unflatten(-1, heads), rotary)
+        if num_queries == 0:
+            queries = keys[:, :0]
+        else:
+            queries = self.norm_q(self.up(self.to_q(x[:, :num_queries])))
+            queries = rotate(queries.unflatten(-1, heads), rotary.first_frames(num_queries))
+        return Projected(queries=queries, keys=keys, values=values.unflatten(-1, heads))
 
     def back(self, attended: Float[Tensor, "batch frames tokens joint_width"]) -> Tensor:
         """Return attended values at the stream's width."""
@@ -132,10 +144,12 @@ class StreamBlock(nn.Module):
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (self.modulation_table + time).unbind(3)
         return Modulation(attention=(shift, scale, gate), feed_forward=(ffn_shift, ffn_scale, ffn_gate))
 
-    def project(self, x: Tensor, modulation: Modulation, rotary: RotaryTable) -> Projected:
-        """Return what enters joint attention."""
+    def project(
+        self, x: Tensor, modulation: Modulation, rotary: RotaryTable, num_queries: int | None = None
+    ) -> Projected:
+        """Return what enters joint attention; queries of the first `num_queries` latent frames, or of all."""
         shift, scale, _ = modulation.attention
-        return self.joint.project(modulated_norm(x, shift, scale, self.eps), rotary)
+        return self.joint.project(modulated_norm(x, shift, scale, self.eps), rotary, num_queries)
 
     def update(self, x: Tensor, attended: Tensor, modulation: Modulation, text: TextKeys) -> Tensor:
         """Return the tokens after joint attention brought `attended`."""

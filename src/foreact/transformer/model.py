@@ -261,6 +261,7 @@ class WorldActionModel(nn.Module):
         attention: JointAttention,
         *,
         recompute: bool = False,
+        num_wanted: tuple[int, int] | None = None,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Return the velocities of both streams' tokens, shaped like their values; None for an absent stream.
 
@@ -272,10 +273,13 @@ class WorldActionModel(nn.Module):
             text: The instruction.
             attention: Between them.
             recompute: Keep for the backward pass only the tokens between layers, and run each layer again in it.
+            num_wanted: Latent frames of either stream, its first ones, whose velocities are wanted; None: of all. Of
+                the others the last layer computes what is seen of them and no more. Both streams must be there.
         """
+        wanted = num_wanted or (None, None)
         passes = (
-            _StreamPass(self.video, self.video, video, text.video),
-            _StreamPass(self.action, self.action_layers, action, text.action),
+            _StreamPass(self.video, self.video, video, text.video, wanted[0]),
+            _StreamPass(self.action, self.action_layers, action, text.action, wanted[1]),
         )
         tokens = tuple(p.enter() for p in passes)
         for layer in range(self.config.num_layers):
@@ -306,8 +310,16 @@ def _through_layer(
 class _StreamPass:
     """What the tokens of one stream meet on their way through the layers; nothing at all if the stream is absent."""
 
-    def __init__(self, ends: StreamEnds, layers: Stream, given: StreamInput | None, text: list[TextKeys]):
+    def __init__(
+        self,
+        ends: StreamEnds,
+        layers: Stream,
+        given: StreamInput | None,
+        text: list[TextKeys],
+        num_wanted: int | None,
+    ):
         self._ends, self._layers, self._given, self._text = ends, layers, given, text
+        self._num_wanted = num_wanted
         if given is None:
             return
         per_frame = given.flow_time.ndim == 2
@@ -326,14 +338,25 @@ class _StreamPass:
     def project(self, layer: int, x: Tensor | None, modulation: Modulation | None) -> Projected | None:
         if self._given is None or x is None or modulation is None:
             return None
-        return self._block(layer).project(x, modulation, self._given.rotary)
+        return self._block(layer).project(x, modulation, self._given.rotary, self._num_queries(layer))
 
     def update(
         self, layer: int, x: Tensor | None, attended: Tensor | None, modulation: Modulation | None
     ) -> Tensor | None:
         if x is None or attended is None or modulation is None:
             return x
+        num_queries = self._num_queries(layer)
+        if num_queries == 0:
+            return x[:, :0]
+        if num_queries is not None:
+            x, modulation = x[:, :num_queries], modulation.first_frames(num_queries)
         return self._block(layer).update(x, attended, modulation, self._text[layer])
 
     def leave(self, x: Tensor | None) -> Tensor | None:
-        return None if x is None else self._ends.leave(x, self._time, self._layers.head_table)
+        if x is None:
+            return None
+        return self._ends.leave(x, self._time[:, : self._num_wanted], self._layers.head_table)
+
+    def _num_queries(self, layer: int) -> int | None:
+        """Return how many frames see others in a layer; None: all."""
+        return self._num_wanted if layer == len(self._layers.blocks) - 1 else None

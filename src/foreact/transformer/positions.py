@@ -18,6 +18,10 @@ class RotaryTable:
     turns: Complex64[Tensor, "*batch frames tokens half_head"]
     """One table for a whole batch, or one for each of its rows."""
 
+    def first_frames(self, number: int | None) -> "RotaryTable":
+        """Return the table of the first latent frames."""
+        return RotaryTable(self.turns[..., :number, :, :])
+
 
 def stack_tables(tables: list[RotaryTable], rows: int) -> RotaryTable:
     """Return one table for a batch that holds `rows` rows for each of the given ones; one alone serves any batch."""

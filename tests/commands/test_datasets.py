@@ -1,0 +1,68 @@
+"""The settings that say how datasets are read, and whose robot they are of."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from foreact.commands.datasets import DataOptions, RobotOptions
+from foreact.commands.main import main
+from foreact.data.episodes import EpisodeDataset
+from foreact.embodiments import load_embodiment
+from foreact.errors import DatasetError
+from foreact.recipes import get_recipe
+
+WRITTEN = Path(__file__).parents[1] / "golden/lerobot_written/v0.4.4-h264/dataset"
+ROBOT = Path(__file__).parents[1] / "golden/lerobot_written/so101.toml"
+
+
+def test_the_robot_that_is_named_brings_its_cameras() -> None:
+    recipe = get_recipe("tiny")
+    assert RobotOptions().of(recipe).name == "aloha" and RobotOptions().apply(recipe) is recipe
+    robot = RobotOptions(embodiment=str(ROBOT)).of(recipe)
+    assert robot.cameras == ("front", "wrist") and robot.timing.action_hz == 15
+
+
+def test_renames_and_names_that_can_mean_nothing_else(tmp_path, capsys) -> None:
+    root = shutil.copytree(WRITTEN, tmp_path / "d")
+    robot = load_embodiment(str(ROBOT))
+    info = json.loads((root / "meta/info.json").read_text())
+    plain = {"observation.images.wrist": "observation.wrist", "observation.images.front": "front"}
+    info["features"] = {plain.get(name, name): feature for name, feature in info["features"].items()}
+    for old, new in plain.items():
+        (root / "videos" / old).rename(root / "videos" / new)
+    (root / "meta/info.json").write_text(json.dumps(info))
+    path = root / "meta/episodes/chunk-000/file-000.parquet"
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    names = table.column_names
+    for old, new in plain.items():
+        names = [name.replace(f"videos/{old}/", f"videos/{new}/") for name in names]
+    pq.write_table(table.rename_columns(names), path)
+    (dataset,) = DataOptions().open([root], robot)
+    assert dataset.camera_keys == ["observation.images.front", "observation.images.wrist"]
+    assert "is taken for the camera" in capsys.readouterr().out
+    other = DataOptions(rename=("observation.wrist=front", "front=wrist")).open([root], robot)[0]
+    assert other.camera_keys == ["observation.images.wrist", "observation.images.front"]
+    assert (
+        other.episode(0).frames("observation.images.wrist", [3])
+        == dataset.episode(0).frames("observation.images.front", [3])
+    ).all()
+    with pytest.raises(DatasetError, match="--rename"):
+        DataOptions(rename=("nothing=top",)).open([root], robot)
+
+
+def test_a_robot_of_ones_own_goes_through_encode(tmp_path, capsys) -> None:
+    import foreact
+
+    root = shutil.copytree(WRITTEN, tmp_path / "d")
+    vae = Path(foreact.__file__).parent / "checkpoints/tiny/vae"
+    words = ["--data", str(root), "--vae", str(vae), "--embodiment", str(ROBOT), "--latents", str(tmp_path / "l")]
+    main(["encode", *words])
+    assert len(list((tmp_path / "l").rglob("episode-*.safetensors"))) == EpisodeDataset(root).num_episodes
+    assert "The latents of" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["encode", "--data", str(root), "--vae", str(vae)])  # it is no aloha
+    assert "fps" in capsys.readouterr().err
