@@ -1,5 +1,7 @@
 """Python in the documents runs as it is printed."""
 
+import json
+import os
 import re
 import subprocess
 import sys
@@ -35,3 +37,13 @@ def test_a_block_runs_as_printed(code: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
+
+
+def test_the_notebook_runs() -> None:
+    cells = json.loads((ROOT / "examples" / "imagine.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    settings = os.environ | {"MPLBACKEND": "Agg"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not any(cell.get("outputs") for cell in cells), "outputs are not committed"

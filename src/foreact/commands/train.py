@@ -11,7 +11,8 @@ from foreact.codecs.video_vae import VideoVAE
 from foreact.commands.datasets import Data, DataOptions, fit_to_robot
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import console
+from foreact.commands.train_progress import show
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
 from foreact.training.run import POLICY_FOLDER, Recipe, train
@@ -67,14 +68,6 @@ def run(settings: Settings) -> None:
     steps = train(
         recipe, datasets, vae, settings.out, initial=settings.initial, latents=settings.reading.latents, device=device
     )
-    with progress_bar() as bar:
-        shown = bar.add_task("training", total=recipe.optimization.num_steps, figures="")
-        for now in steps:
-            for note in now.notes:
-                console.print(note, markup=False)
-            losses = f"video {now.dynamics:.3f}, actions {now.inverse:.3f}"
-            if recipe.corruption.forward_dynamics_probability:
-                losses += f", forward dynamics {now.forward_dynamics:.3f}"
-            bar.update(shown, completed=now.step, figures=f"loss {now.loss:.3f} ({losses})  {now.judged}")
+    show(steps, console)
     policy = settings.out / POLICY_FOLDER
     console.print(f"The policy is in [bold]{policy}[/]: foreact.load({str(policy)!r}).")

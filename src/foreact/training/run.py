@@ -319,7 +319,7 @@ class _Run:
                     self._judge(log)
                 if done or state.step % recipe.save_every == 0:
                     self._save()
-                yield replace(progress, notes=notes)
+                yield replace(progress, judged=self._judged, notes=notes)
                 notes = ()
 
     def _step(self, log: Any) -> Progress:
