@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.options import named
 from foreact.commands.progress import console, progress_bar
 from foreact.embodiments import load_embodiment
@@ -19,6 +20,8 @@ class Settings:
     Repeat the command after an interruption: it goes on where it stopped.
 
     Example: foreact collect --task lift_cube --episodes 50 --out data/lift_cube
+
+    In a world that surprises: foreact collect --task lift_cube --disturbance strong --out data/lift_cube_strong
     """
 
     task: Annotated[str, named(TASKS)]
@@ -32,7 +35,10 @@ class Settings:
     image_size: int = 128
     """Height and width of the pictures, pixels."""
     noise_scale_rad: float = 0.02
-    """Disturbance of what is executed, so that recoveries are recorded; labels stay clean."""
+    """Noise on what is executed, so that recoveries are recorded; labels stay clean."""
+    cameras: tuple[str, ...] = ()
+    """Which of the robot's cameras are recorded; all by default."""
+    disturbing: Disturbing = DisturbanceOptions()
 
 
 def run(settings: Settings) -> None:
@@ -43,6 +49,8 @@ def run(settings: Settings) -> None:
         seed=settings.seed,
         image_size=settings.image_size,
         noise_scale_rad=settings.noise_scale_rad,
+        cameras=settings.cameras or None,
+        disturbance=settings.disturbing.disturbance_of_episodes(),
     )
     with progress_bar() as bar:
         shown = bar.add_task(f"recording {config.task}", total=config.num_episodes, figures="")

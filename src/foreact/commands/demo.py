@@ -8,6 +8,7 @@ from typing import Annotated
 
 from foreact.commands.demo_files import draw_all, write_figures
 from foreact.commands.demo_report import Shown, introduce, tell
+from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.loading import load_policy
 from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyName, named
 from foreact.commands.progress import console, progress_bar
@@ -58,6 +59,7 @@ class Settings:
     the policy was not trained for it."""
     threads: int | None = None
     """CPU threads of the policy; by default all but one, which is left to the control loop."""
+    disturbing: Disturbing = DisturbanceOptions()
 
 
 def run(settings: Settings) -> None:
@@ -65,7 +67,8 @@ def run(settings: Settings) -> None:
     if settings.episodes < 1:
         raise ConfigurationError("episodes", got=settings.episodes, allowed="1 or more")
     task, out, view = settings.task, settings.out, settings.view
-    limit = get_task(task).max_steps
+    disturbance = settings.disturbing.disturbance_of_episodes()
+    limit = round(disturbance.extra_time * get_task(task).max_steps)
     threads = spare_cores() if settings.threads is None else settings.threads
     policy = load_policy(settings.policy, DenoisingOptions(schedule=settings.schedule), MachineOptions(threads=threads))
     mode = settings.controller or best_mode(policy)
@@ -74,7 +77,7 @@ def run(settings: Settings) -> None:
     introduce(policy, task, mode)
     with ExitStack() as opened:
         viewer = opened.enter_context(open_view(view, policy)) if view else None
-        env = BimanualEnv(task, cameras=policy.embodiment.cameras, max_steps=PATIENCE * limit)
+        env = BimanualEnv(task, cameras=policy.embodiment.cameras, max_steps=PATIENCE * limit, disturbance=disturbance)
         opened.callback(env.close)
         shown = _run_all(policy, env, task, _plan(mode, settings.seed, settings.episodes), viewer)
     tell(shown)

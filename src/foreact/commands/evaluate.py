@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from rich.table import Table
 
+from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName, named
 from foreact.commands.progress import console, progress_bar
@@ -30,6 +31,8 @@ class Settings:
     stage. Repeat the command after an interruption: finished episodes are kept.
 
     Example: foreact evaluate --policy tiny --task reach_cube --episodes 50 --out outputs/reach
+
+    While somebody moves the cube: foreact evaluate --task reach_cube --disturbance nudge --out outputs/nudged
     """
 
     task: Annotated[str, named(TASKS)]
@@ -58,6 +61,7 @@ class Settings:
     """How long a chunk is said to take to compute: the simulated world goes on meanwhile."""
     execution_horizon: int | None = None
     """Actions of a chunk executed before the next is predicted; all by default."""
+    disturbing: Disturbing = DisturbanceOptions()
     denoising: Denoising = DenoisingOptions()
     machine: Machine = MachineOptions()
     compile: bool = False
@@ -73,6 +77,7 @@ def run(settings: Settings) -> None:
         controller=settings.controller,
         latency_ms=settings.latency_ms,
         execution_horizon=settings.execution_horizon,
+        disturbance=settings.disturbing.disturbance_of_episodes(),
     )
     policy = load_policy(settings.policy, settings.denoising, settings.machine, compile=settings.compile)
     errors: list[FrameErrors] = []
@@ -113,6 +118,8 @@ def _summary_table(summary: Mapping[str, Any], policy: Policy) -> Table:
     table = Table(show_header=False, box=None)
     low, high = summary["ci95_low"], summary["ci95_high"]
     table.add_row("task", summary["task"])
+    if summary["disturbance"] != "none":
+        table.add_row("disturbance", f"{summary['disturbance']}, in {summary['episodes_disturbed']} of the episodes")
     table.add_row("schedule", describe_steps(policy.config))
     table.add_row(
         "success",

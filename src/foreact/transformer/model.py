@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foreact.errors import ConfigurationError
-from foreact.flow.preconditioning import preconditioned_velocity
 from foreact.from_diffusers import get_timestep_embedding
 from foreact.transformer.attention import JointAttention
 from foreact.transformer.block import StreamBlock, TextKeys, modulated_norm
 from foreact.transformer.joint_layer import JointLayer, LayerInput, TextTokens
 from foreact.transformer.positions import RotaryTable, action_positions, rotary_table, video_positions
+from foreact.transformer.preconditioning import preconditioned_velocity
 from foreact.transformer.tokens import PATCH, StreamInput, pack_actions, unpack_actions
 
 WAN_TIMESTEPS = 1000.0
@@ -68,7 +68,7 @@ class TransformerConfig:
     """Instructions are padded to so many tokens with zeros that are read like words (Wan's and the published weights:
     512). 0: padding is hidden."""
     video_data_std: float = 0.0
-    """Spread of clean latents, where the video stream's output is preconditioned by it (`flow.preconditioning`); 0:
+    """Spread of clean latents, where the video stream's output is preconditioned by it (`preconditioning`); 0:
     the output is the velocity itself, as in the paper and all published weights."""
     action_data_std: float = 0.0
     """Likewise of actions in model units."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from foreact.flow.path import point_on_path, velocity_of_path
-from foreact.flow.preconditioning import preconditioned_velocity
+from foreact.transformer.preconditioning import preconditioned_velocity
 
 
 def wanted_output(noise, data, time, std):
