@@ -59,7 +59,7 @@ class CorruptedStream:
     noisy: Tensor
     """Frames 1 .. F-1 at `noisy_time`, on the path to the target."""
     noisy_time: Float[Tensor, "batch noisy_frames *noisy_tokens"]
-    """At 1 they are given, and nothing is asked of them. With a third axis each token has its own."""
+    """With a third axis each token has its own."""
     clean: Tensor
     """Frames 0 .. F-1 as history shows them."""
     clean_time: Float[Tensor, "batch frames"]
@@ -73,6 +73,8 @@ class CorruptedBatch:
 
     video: CorruptedStream
     action: CorruptedStream
+    action_given: Bool[Tensor, "batch noisy_frames tokens"]
+    """Actions of the noisy copy that are not noisy, but given as they were executed: nothing is asked of them."""
     text_dropped: Bool[Tensor, " batch"]
 
 
@@ -104,11 +106,12 @@ def corrupt(
         action = _noise_targets(batch.actions[index], draw, config.action_shift, channel_mask)
         history, history_time = _noise_history(latents[index], draw, config)
         dropped = torch.rand((), generator=generator) < config.text_dropout
+        given = torch.zeros_like(batch.action_valid[index, 1:])
         if layout.forward_dynamics:
-            action = _give_all(batch.executed[index])
+            action, given = _give_all(batch.executed[index]), torch.ones_like(given)
         elif config.action_prefix_probability:
-            action = _give_prefixes(action, batch.executed[index], draw, config)
-        samples.append((*video, history, history_time, *action, dropped))
+            action, given = _give_prefixes(action, batch.executed[index], draw, config)
+        samples.append((*video, history, history_time, *action, given, dropped))
     columns = [torch.stack(column) for column in zip(*samples, strict=True)]
     executed_time = torch.ones(batch.executed.shape[:2])
     return CorruptedBatch(
@@ -126,7 +129,8 @@ def corrupt(
             clean=batch.executed,
             clean_time=executed_time,
         ),
-        text_dropped=columns[8],
+        action_given=columns[8],
+        text_dropped=columns[9],
     )
 
 
@@ -171,15 +175,18 @@ def _give_all(executed: Tensor) -> _Noised:
     return given, torch.ones(len(given)), torch.zeros_like(given)
 
 
-def _give_prefixes(noised: _Noised, executed: Tensor, draw: "_Draw", config: CorruptionConfig) -> _Noised:
-    """Return actions to be decoded, the first ones of some chunks given as they were executed."""
+def _give_prefixes(
+    noised: _Noised, executed: Tensor, draw: "_Draw", config: CorruptionConfig
+) -> tuple[_Noised, Bool[Tensor, "noisy_frames tokens"]]:
+    """Return actions to be decoded, the first ones of some chunks given as they were executed, and which are given."""
     noisy, times, velocity = noised
     per_frame = executed.shape[1]
     chosen = draw.uniform() < config.action_prefix_probability
     length = chosen * (1 + (draw.uniform() * per_frame).long())
     place = torch.arange(per_frame)
     given = draw.at_chunk_start()[1:, None] & (place < length[1:, None])
-    return torch.where(given[..., None], executed[1:], noisy), times[:, None].masked_fill(given, 1.0), velocity
+    mixed = torch.where(given[..., None], executed[1:], noisy)
+    return (mixed, times[:, None].masked_fill(given, 1.0), velocity), given
 
 
 def _noise_history(latents: Tensor, draw: _Draw, config: CorruptionConfig) -> tuple[Tensor, Tensor]:
