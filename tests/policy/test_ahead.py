@@ -99,6 +99,7 @@ def taught(
             clean_time=torch.ones(1, frames),
             velocity=streams["action"],
         ),
+        action_given=torch.zeros(streams["action"].shape[:3], dtype=torch.bool),
         text_dropped=torch.zeros(1, dtype=torch.bool),
     )
     text = ENCODE([sequence.instruction])

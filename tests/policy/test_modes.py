@@ -112,6 +112,7 @@ def taught_velocity(policy: Policy, sequence: TrainingSequence, window: int, chu
             clean_time=torch.ones(1, frames),
             velocity=actions,
         ),
+        action_given=torch.zeros(actions.shape[:3], dtype=torch.bool),
         text_dropped=torch.zeros(1, dtype=torch.bool),
     )
     layout = ChunkLayout(num_frames=frames, frames_per_chunk=2, window=window)

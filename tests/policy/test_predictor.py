@@ -110,6 +110,7 @@ def teacher_forced(
             clean_time=torch.ones(1, frames),
             velocity=action,
         ),
+        action_given=torch.zeros(action.shape[:3], dtype=torch.bool),
         text_dropped=torch.zeros(1, dtype=torch.bool),
     )
     text = text_encoder(model).encode([WORDS])

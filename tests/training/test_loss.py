@@ -118,8 +118,9 @@ def test_given_actions_count_for_nothing(tiny, model, mask) -> None:
     generator = [torch.Generator().manual_seed(0)]
     config = CorruptionConfig(action_prefix_probability=1.0)
     noised = corrupt(batch, LAYOUT, config, generator, max_frames=8, channel_mask=mask)
-    given = noised.action.noisy_time == 1
+    given = noised.action_given
     assert given.any() and not given.all()
+    assert (noised.action.noisy_time[given] == 1).all()
     plain = losses(model, batch, noised, mask).inverse
     velocity = noised.action.velocity.masked_fill(given[..., None], 100.0)
     other = replace(noised, action=replace(noised.action, velocity=velocity))
@@ -127,6 +128,13 @@ def test_given_actions_count_for_nothing(tiny, model, mask) -> None:
     velocity = noised.action.velocity.masked_fill(~given[..., None], 100.0)
     other = replace(noised, action=replace(noised.action, velocity=velocity))
     assert losses(model, batch, other, mask).inverse > plain + 100
+
+
+def test_actions_whose_flow_time_rounds_to_one_still_count(tiny, model, mask) -> None:
+    batch = collate([tiny.sequence(7, seed=1)])
+    noised = corrupted(batch, LAYOUT)
+    ones = torch.ones_like(noised.action.noisy_time)
+    assert losses(model, batch, replace(noised, action=replace(noised.action, noisy_time=ones)), mask).inverse > 0
 
 
 @pytest.mark.parametrize("imagines", [True, False])

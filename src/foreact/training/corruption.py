@@ -59,7 +59,7 @@ class CorruptedStream:
     noisy: Tensor
     """Frames 1 .. F-1 at `noisy_time`, on the path to the target."""
     noisy_time: Float[Tensor, "batch noisy_frames *noisy_tokens"]
-    """At 1 they are given, and nothing is asked of them. With a third axis each token has its own."""
+    """With a third axis each token has its own."""
     clean: Tensor
     """Frames 0 .. F-1 as history shows them."""
     clean_time: Float[Tensor, "batch frames"]
@@ -73,6 +73,8 @@ class CorruptedBatch:
 
     video: CorruptedStream
     action: CorruptedStream
+    action_given: Bool[Tensor, "batch noisy_frames tokens"]
+    """Actions of the noisy copy that are not noisy, but given as they were executed: nothing is asked of them."""
     text_dropped: Bool[Tensor, " batch"]
 
 
@@ -102,7 +104,7 @@ def corrupt(
     """
     latents = batch.latents.transpose(1, 2)
     origins = _origins(batch.executed, layout) if relative_actions else torch.zeros(())
-    actions, given = batch.actions - origins, batch.executed - origins
+    actions, executed = batch.actions - origins, batch.executed - origins
     samples = []
     for index, generator in enumerate(generators):
         draw = _Draw(generator, layout, max_frames)
@@ -110,11 +112,12 @@ def corrupt(
         action = _noise_targets(actions[index], draw, config.action_shift, channel_mask)
         history, history_time = _noise_history(latents[index], draw, config)
         dropped = torch.rand((), generator=generator) < config.text_dropout
+        given = torch.zeros_like(batch.action_valid[index, 1:])
         if layout.forward_dynamics:
-            action = _give_all(given[index])
+            action, given = _give_all(executed[index]), torch.ones_like(given)
         elif config.action_prefix_probability:
-            action = _give_prefixes(action, given[index], draw, config, actions_per_token)
-        samples.append((*video, history, history_time, *action, dropped))
+            action, given = _give_prefixes(action, executed[index], draw, config, actions_per_token)
+        samples.append((*video, history, history_time, *action, given, dropped))
     columns = [torch.stack(column) for column in zip(*samples, strict=True)]
     executed_time = torch.ones(batch.executed.shape[:2])
     return CorruptedBatch(
@@ -132,7 +135,8 @@ def corrupt(
             clean=batch.executed,
             clean_time=executed_time,
         ),
-        text_dropped=columns[8],
+        action_given=columns[8],
+        text_dropped=columns[9],
     )
 
 
@@ -187,15 +191,16 @@ def _give_all(executed: Tensor) -> _Noised:
 
 def _give_prefixes(
     noised: _Noised, executed: Tensor, draw: "_Draw", config: CorruptionConfig, per_token: int
-) -> _Noised:
-    """Return actions to be decoded, the first ones of some chunks given as they were executed."""
+) -> tuple[_Noised, Bool[Tensor, "noisy_frames tokens"]]:
+    """Return actions to be decoded, the first ones of some chunks given as they were executed, and which are given."""
     noisy, times, velocity = noised
     per_frame = executed.shape[1]
     chosen = draw.uniform() < config.action_prefix_probability
     length = chosen * per_token * (1 + (draw.uniform() * (per_frame // per_token)).long())
     place = torch.arange(per_frame)
     given = draw.at_chunk_start()[1:, None] & (place < length[1:, None])
-    return torch.where(given[..., None], executed[1:], noisy), times[:, None].masked_fill(given, 1.0), velocity
+    mixed = torch.where(given[..., None], executed[1:], noisy)
+    return (mixed, times[:, None].masked_fill(given, 1.0), velocity), given
 
 
 def _noise_history(latents: Tensor, draw: _Draw, config: CorruptionConfig) -> tuple[Tensor, Tensor]:

@@ -58,8 +58,7 @@ def velocity_losses(
     wanted = (num_noisy if layout.imagines else 0, num_noisy)
     velocities = model(video, action, text, attention, recompute=recompute, num_wanted=wanted)
     action_error = (velocities[1].float() - corrupted.action.velocity) ** 2
-    given = _per_token(corrupted.action.noisy_time, action_error.shape[2]) == 1
-    counted = (batch.action_valid[:, 1:] & ~given)[..., None] & channel_mask
+    counted = (batch.action_valid[:, 1:] & ~corrupted.action_given)[..., None] & channel_mask
     inverse = _masked_mean(action_error, counted)
     if not layout.imagines:
         return Losses(dynamics=torch.zeros(len(inverse), device=device), inverse=inverse)

@@ -109,7 +109,7 @@ class Learner:
         """
         config = self._batch
         sequences = [self._sampler.draw(step, index) for index in range(config.global_batch)]
-        total = torch.zeros(3)
+        dynamics, forward_dynamics_loss, inverse = (torch.zeros((), device=self._device) for _ in range(3))
         for forward_dynamics, indices in self._micro_batches(sequences, step):
             chosen = [sequences[index] for index in indices]
             losses = self.losses(chosen, indices, step, forward_dynamics=forward_dynamics)
@@ -117,9 +117,10 @@ class Learner:
             check_losses(each, chosen, step)
             loss = each.sum() / config.global_batch
             loss.backward()
-            total[int(forward_dynamics)] += losses.dynamics.detach().sum().cpu()
-            total[2] += losses.inverse.detach().sum().cpu()
-        dynamics, forward, inverse = (total / config.global_batch).tolist()
+            (forward_dynamics_loss if forward_dynamics else dynamics).add_(losses.dynamics.detach().sum())
+            inverse.add_(losses.inverse.detach().sum())
+        sums = torch.stack([dynamics, forward_dynamics_loss, inverse])  # one wait for the device, at the end
+        dynamics, forward, inverse = (sums / config.global_batch).tolist()
         return StepResult(dynamics + forward + config.inverse_weight * inverse, dynamics, forward, inverse)
 
     def _micro_batches(self, sequences: list[TrainingSequence], step: int) -> Iterator[tuple[bool, list[int]]]:

@@ -183,7 +183,7 @@ class ChunkedSoftmax(torch.autograd.Function):
         targets = [Packed(layout, made[i], made[i + 3]) for i in range(3)]
         _history_gradients(given, asked, targets)
         for where, kind, seen, pair in given.own_chunks():
-            new = _gradients(*(x.rows((kind,), where) for x in asked), *pair)
+            new = _gradients(*(x.rows((kind,), where) for x in asked), keys=pair[0], values=pair[1])
             for target, gradient, kinds in zip(targets, new, ((kind,), seen, seen), strict=True):
                 target.add_rows(gradient, kinds, where)
         return None, *(x.to(streams[0].dtype) for x in made)
