@@ -69,6 +69,7 @@ def run(settings: Settings) -> None:
     )
     with progress_bar() as bar:
         shown = bar.add_task("training", total=recipe.optimization.num_steps, figures="")
+        bar.update(shown, completed=0, figures="reading the episodes")
         for now in steps:
             for note in now.notes:
                 console.print(note, markup=False)
