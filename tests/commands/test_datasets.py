@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from foreact.commands.datasets import DataOptions, RobotOptions
+import foreact
+from foreact.commands.datasets import DataOptions, RobotOptions, fit_to_robot
 from foreact.commands.main import main
 from foreact.data.episodes import EpisodeDataset
 from foreact.embodiments import load_embodiment
@@ -34,8 +37,6 @@ def test_renames_and_names_that_can_mean_nothing_else(tmp_path, capsys) -> None:
         (root / "videos" / old).rename(root / "videos" / new)
     (root / "meta/info.json").write_text(json.dumps(info))
     path = root / "meta/episodes/chunk-000/file-000.parquet"
-    import pyarrow.parquet as pq
-
     table = pq.read_table(path)
     names = table.column_names
     for old, new in plain.items():
@@ -55,8 +56,6 @@ def test_renames_and_names_that_can_mean_nothing_else(tmp_path, capsys) -> None:
 
 
 def test_a_robot_of_ones_own_goes_through_encode(tmp_path, capsys) -> None:
-    import foreact
-
     root = shutil.copytree(WRITTEN, tmp_path / "d")
     vae = Path(foreact.__file__).parent / "checkpoints/tiny/vae"
     words = ["--data", str(root), "--vae", str(vae), "--embodiment", str(ROBOT), "--latents", str(tmp_path / "l")]
@@ -66,3 +65,25 @@ def test_a_robot_of_ones_own_goes_through_encode(tmp_path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["encode", "--data", str(root), "--vae", str(vae)])  # it is no aloha
     assert "fps" in capsys.readouterr().err
+
+
+def test_a_robot_of_ones_own_is_trained(tmp_path, capsys) -> None:
+    """The network takes its canvas and its actions a frame from the robot; the recipe's are of another one."""
+    root = shutil.copytree(WRITTEN, tmp_path / "d")
+    vae = Path(foreact.__file__).parent / "checkpoints/tiny/vae"
+    words = ["--data", str(root), "--vae", str(vae), "--embodiment", str(ROBOT)]
+    main(["encode", *words])
+    steps = ["--optimization.num-steps", "2", "--optimization.warmup-steps", "1", "--judge-every", "2"]
+    held_out = ["--num-held-out", "1", "--inference.latent-frames-per-chunk", "1"]
+    main(["train", *words, "--out", str(tmp_path / "run"), *steps, *held_out])
+    assert "training: 2 of 2" in capsys.readouterr().out
+    policy = foreact.load(tmp_path / "run/policy")
+    assert policy.embodiment.name == "so101" and policy.networks.model.config.canvas == (8, 16)
+    assert policy.networks.model.config.actions_per_latent_frame == 4
+
+
+def test_settings_made_by_hand_are_left_as_they_are() -> None:
+    named = get_recipe("tiny")
+    other = replace(named, embodiment=str(ROBOT), transformer=replace(named.transformer, canvas=(4, 4)))
+    assert fit_to_robot(other, named, 8).transformer.canvas == (4, 4)
+    assert fit_to_robot(named, named, 8) is named

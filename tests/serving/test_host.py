@@ -522,3 +522,23 @@ def wait_until(reached) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("it never came")
+
+
+def test_a_picture_as_nested_lists_is_refused_as_openpis_clients_understand(tiny, house, observed) -> None:
+    """It is too much to be read at all, so it is not known yet which protocol it is of: a text is an error in both."""
+    server = house.server(tiny.policy())
+    lists = observed() | {"observation/images/top": np.zeros((64, 64, 3), np.uint8).tolist()}
+    with house.Raw(server.address) as client:
+        assert isinstance(client.infer(lists), str)
+        assert client.infer(observed())["actions"].shape == (8, 3)
+        assert isinstance(client.infer(lists), str)
+
+
+def test_a_state_in_other_units_is_logged_once_a_joint(tiny, house, observed, caplog) -> None:
+    server = house.server(tiny.policy())
+    odd = observed() | {"observation/state": np.array([0.0, 57.3, 0.5], np.float32)}
+    with house.Raw(server.address) as client, caplog.at_level("WARNING", logger="foreact.serving"):
+        for _ in range(2):
+            assert client.infer(odd)["actions"].shape == (8, 3)
+    (record,) = [record for record in caplog.records if record.msg == "odd state"]
+    assert "elbow is 57.3, and it moves between -2 and 2" in record.why
