@@ -82,7 +82,10 @@ class Engine:
         """
         self._queue: DueQueue[_Job] = DueQueue(most_waiting, batching, num_clients)
         self._metrics = metrics
-        self._durations = Durations()
+        self._moving, self._waiting = (
+            Durations(),
+            Durations(),
+        )  # a robot's turn takes less than somebody's first picture
         self._begun_s: float | None = None
         self._thread = Thread(target=self._work, name="foreact-inference", daemon=True)
         self._thread.start()
@@ -135,7 +138,7 @@ class Engine:
         return job.future
 
     def _work(self) -> None:
-        while batch := self._queue.take(self._durations.expected_s):
+        while batch := self._queue.take(self._waiting.expected_s, self._moving.expected_s(1)):
             self._metrics.queue.set(len(self._queue))
             wanted = [each for each in batch if each.item.future.set_running_or_notify_cancel()]
             self._begun_s = monotonic()
@@ -152,7 +155,7 @@ class Engine:
             job.future.set_result(job.what())  # type: ignore[operator]
         except Exception as error:
             job.future.set_exception(_told(error))
-        self._durations.note(0, monotonic() - begun_s)
+        self._waiting.note(0, monotonic() - begun_s)
 
     def _answer(self, batch: list[Waiting[_Job]]) -> None:
         if not batch:
@@ -164,7 +167,7 @@ class Engine:
             answers = [_told(error)] * len(batch)
         ended_s = monotonic()
         spent_s = ended_s - begun_s
-        self._durations.note(len(batch), spent_s)
+        (self._moving if batch[0].urgency is Urgency.MOVES else self._waiting).note(len(batch), spent_s)
         self._metrics.infer_s.observe(spent_s)
         self._metrics.batch_size.observe(len(batch))
         for each, answer in zip(batch, answers, strict=True):

@@ -116,11 +116,12 @@ class DueQueue(Generic[T]):
             heapq.heappush(self._heap, waiting)
             self._changed.notify()
 
-    def take(self, expected_s: Expected) -> list[Waiting[T]]:
+    def take(self, expected_s: Expected, moving_s: float | None = None) -> list[Waiting[T]]:
         """Return what is to be computed now, once there is something; empty when closed and nothing is left.
 
         Args:
-            expected_s: How long computing takes: nobody is made late by waiting for others.
+            expected_s: How long computing what can wait takes: it is over before the next robot asks.
+            moving_s: The same for robots that move: none is made late by waiting for others. None: as for one that can.
         """
         free_s = monotonic()  # those answered just now may be about to ask again
         with self._changed:
@@ -134,7 +135,7 @@ class DueQueue(Generic[T]):
                 most = self._most_now(expected_s)
                 if most:
                     if self._heap[0].batchable and self._heap[0].urgency is Urgency.MOVES:
-                        self._await_others(free_s, expected_s(1))
+                        self._await_others(free_s, expected_s(1) if moving_s is None else moving_s)
                     return self._pop_batch(most)
 
     def close(self) -> None:
