@@ -169,6 +169,15 @@ def test_recomputing_may_begin_when_memory_falls_short(tiny, recipe, dataset, fi
     assert json.loads((tmp_path / "r" / "recipe.json").read_text())["batch"]["recompute"]
 
 
+def test_a_run_goes_on_with_micro_batches_of_another_size(tiny, recipe, dataset, tmp_path) -> None:
+    begun = train(recipe, [dataset], tiny.vae(), tmp_path / "r")
+    first = next(begun)
+    begun.close()
+    other = replace(recipe, batch=replace(recipe.batch, micro_batch=recipe.batch.micro_batch + 1))
+    last = run(other, dataset, tiny, tmp_path / "r")[-1]
+    assert last.step == recipe.optimization.num_steps > first.step
+
+
 def test_a_finished_run_has_nothing_to_do(tiny, recipe, dataset, finished, tmp_path) -> None:
     before = (finished[0] / STATE_FILE).read_bytes()
     assert run(recipe, dataset, tiny, finished[0]) == []

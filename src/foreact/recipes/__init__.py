@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 from foreact.errors import UnknownNameError
 from foreact.recipes.small import small
-from foreact.recipes.tiny import tiny, tiny_grounded, tiny_reactive
+from foreact.recipes.tiny import tiny, tiny_disturbed, tiny_grounded, tiny_reactive
 from foreact.recipes.wan5b import wan5b, wan5b_shared
 from foreact.training.run import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
+    "tiny-disturbed": tiny_disturbed,
     "tiny-grounded": tiny_grounded,
     "tiny-reactive": tiny_reactive,
     "small": small,

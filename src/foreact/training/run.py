@@ -259,7 +259,7 @@ def begin(recipe: Recipe, vae: VideoVAE, initial: Path | None) -> Networks:
 def _what_is_computed(recipe: Recipe) -> dict[str, Any]:
     """Return the settings that a run has to keep when it is resumed; how it comes by its gradients may change."""
     settings = to_plain(recipe)
-    del settings["batch"]["recompute"]
+    del settings["batch"]["recompute"], settings["batch"]["micro_batch"]
     return settings
 
 
