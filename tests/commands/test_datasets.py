@@ -76,7 +76,7 @@ def test_a_robot_of_ones_own_is_trained(tmp_path, capsys) -> None:
     steps = ["--optimization.num-steps", "2", "--optimization.warmup-steps", "1", "--judge-every", "2"]
     held_out = ["--num-held-out", "1", "--inference.latent-frames-per-chunk", "1"]
     main(["train", *words, "--out", str(tmp_path / "run"), *steps, *held_out])
-    assert "training: 2 of 2" in capsys.readouterr().out
+    assert "step 2 of 2" in capsys.readouterr().out
     policy = foreact.load(tmp_path / "run/policy")
     assert policy.embodiment.name == "so101" and policy.networks.model.config.canvas == (8, 16)
     assert policy.networks.model.config.actions_per_latent_frame == 4
