@@ -30,7 +30,7 @@ def first_frame(sequence: TrainingSequence) -> int:
 
 
 def test_every_tensor_is_named_here() -> None:
-    assert {field.name for field in fields(TrainingSequence)} == {*TENSORS, "instruction"}
+    assert {field.name for field in fields(TrainingSequence)} == {*TENSORS, "instruction", "name"}
 
 
 def test_crop(tiny) -> None:
