@@ -119,7 +119,8 @@ class Host:
         typed = connection.typed
         try:
             received = await self._receive(data)
-            typed = connection.typed = received.typed
+            if received.typed is not None:
+                typed = connection.typed = received.typed
             if self.draining:
                 raise RefusalError("shutting_down", "policy server", got="is shutting down", cure="connect again later")
             if isinstance(received.message, RefusalError):

@@ -26,15 +26,15 @@ class Asked:
 class Received:
     """A message as it was understood."""
 
-    typed: bool
-    """Whether the client speaks our protocol; openpi's clients do not."""
+    typed: bool | None
+    """Whether the client speaks our protocol; openpi's clients do not. None: the message could not be read."""
     message: Any
     """One of `protocol.FromRobot`, or `Asked`; a `RefusalError` where the message is wrong."""
 
 
 def receive(data: bytes | str, intake: Intake) -> Received:
     """Return what a message asks; nothing of it is converted before its type is known to be right."""
-    typed = True
+    typed = None
     try:
         if isinstance(data, str):
             raise RefusalError("bad_message", "message", got="text", allowed="msgpack, in a binary message")
