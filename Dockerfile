@@ -1,5 +1,5 @@
 # foreact with the simulator, on a CPU. Build: docker build -t foreact .
-# Run: docker run --rm -v "$PWD/outputs:/work/outputs" foreact demo
+# Run: docker run --rm -v "$PWD/outputs:/foreact/outputs" foreact demo
 FROM python:3.11-slim
 
 RUN apt-get update -qq \
@@ -12,6 +12,6 @@ COPY src src
 RUN pip install --no-cache-dir "$(grep '^torch==' constraints.txt)" \
     && pip install --no-cache-dir -c constraints.txt ".[policy,train,serve,sim]"
 ENV MUJOCO_GL=egl
-WORKDIR /work
+WORKDIR /foreact
 ENTRYPOINT ["foreact"]
 CMD ["--help"]
