@@ -1,10 +1,14 @@
 """Every recipe is a policy that can be: its cameras, robot, network and video VAE fit each other."""
 
+from dataclasses import replace
+
 import pytest
 
+import foreact
 from foreact.description.subject import subject_of_recipe
 from foreact.errors import UnknownNameError
 from foreact.recipes import RECIPES, get_recipe
+from foreact.simulation.tasks import TASKS
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -69,3 +73,10 @@ def test_the_full_size_sees_what_was_published():
     assert (inference.action_steps, inference.action_guidance, inference.action_shift) == (50, 1.0, 1.0)
     assert shared.transformer.is_shared
     assert shared.inference.first_frame == "chunk"
+
+
+def test_the_policy_that_reacts_ships_as_its_recipe_made_it():
+    policy, recipe = foreact.load("tiny-disturbed"), get_recipe("tiny-disturbed")
+    assert policy.networks.model.config == recipe.transformer
+    assert replace(policy.config, disagreement_threshold=None) == recipe.inference
+    assert policy.instructions == (TASKS["reach_cube"].instruction, TASKS["lift_cube"].instruction)
