@@ -70,7 +70,8 @@ def test_imagined_frames_are_decoded_after_the_real_past(policy, record):
     viewer.show(record.latents[:, :3])
     wanted = viewer.peek(torch.from_numpy(record.chunks[1].chunk.imagined_latents))
     for camera, clip in wanted.items():
-        assert np.array_equal(turns[2][2][camera], clip)
+        # Another number of frames at once may round a value to the other side, depending on the number of threads.
+        assert np.abs(turns[2][2][camera].astype(int) - clip.astype(int)).max() <= 1
 
 
 def test_errors_are_those_of_the_frames_that_were_seen(policy, record):

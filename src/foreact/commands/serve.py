@@ -74,12 +74,13 @@ def run(settings: Settings) -> None:
         limits=Limits(sessions=settings.max_sessions, idle_s=settings.idle_s),
         batching=Batching(most=settings.max_batch),
     )
+    log, switching_s = _open_log(settings.log_file), sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
-    log = _open_log(settings.log_file)
     try:
         policy = prepare(settings.policy, schedule=settings.schedule, device=settings.machine.use())
         asyncio.run(_serve(PolicyServer(policy, config), policy, config))
     finally:
+        sys.setswitchinterval(switching_s)
         log.close()
 
 
