@@ -65,7 +65,7 @@ def test_a_package_adds_a_suite(corridor) -> None:
     env = make_environment("corridor/short", patience=2.0)
     assert env.request.patience == 2.0 and env.request.limit("short", 3) == 6
     assert CORRIDOR.versions() == {"numpy": np.__version__, "no-such-package": "none"}
-    with pytest.raises(ConfigurationError, match="entry point 'wrong'.*got: int"):
+    with pytest.raises(ConfigurationError, match=r"entry point 'wrong'.*got: int"):
         find("wrong/short")
 
 
@@ -133,7 +133,7 @@ def test_environments_of_gymnasium_are_named_by_package_and_id(name: str) -> Non
 
 def test_environments_that_follow_other_conventions_are_refused() -> None:
     request = Request(protocol=PROTOCOLS["gym-registered"])
-    with pytest.raises(ConfigurationError, match="gym:gymnasium/CartPole.*obs_type"):
+    with pytest.raises(ConfigurationError, match=r"gym:gymnasium/CartPole.*obs_type"):
         RegisteredWorld("gymnasium/CartPole-v1", request)
 
 

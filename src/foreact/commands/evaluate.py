@@ -128,7 +128,8 @@ def describe_protocol(summary: Mapping[str, Any]) -> str:
     """Return the protocol of an evaluation and the versions it ran with; versions unlike the protocol's are marked."""
     reference = PROTOCOLS[summary["protocol"]].reference_versions
     versions = [
-        f"{name} {version}" + (f" (published figures: {reference[name]})" if reference.get(name, version) != version else "")
+        f"{name} {version}"
+        + (f" (published figures: {reference[name]})" if reference.get(name, version) != version else "")
         for name, version in summary["versions"].items()
     ]
     return f"{summary['protocol']}; {', '.join(versions)}"

@@ -2,7 +2,41 @@
 
 from foreact.embodiments import Embodiment
 from foreact.environments.environment import Environment
-from foreact.errors import ConfigurationError
+from foreact.environments.registry import find, make_environment, protocol_of
+from foreact.errors import ConfigurationError, UnknownNameError
+from foreact.simulation.disturbances import UNDISTURBED, Disturbance
+
+
+def make_world(
+    name: str,
+    robot: Embodiment,
+    *,
+    image_size: int | None = None,
+    protocol: str | None = None,
+    patience: float = 1.0,
+    disturbance: Disturbance = UNDISTURBED,
+) -> Environment:
+    """Build the world of a name for a robot, whose cameras take the pictures; the arguments are `make_environment`'s.
+
+    Raises:
+        UnknownNameError: There is no such suite, task or protocol.
+        NotInstalledError: The simulator is not installed.
+        ConfigurationError: The robot cannot act in this world, or the world cannot be disturbed.
+    """
+    suite, _ = find(name)
+    protocol_of(suite, protocol)
+    given = {"image_size": image_size, "protocol": protocol, "patience": patience, "disturbance": disturbance}
+    try:
+        env = make_environment(name, cameras=robot.cameras, **given)
+    except UnknownNameError as error:  # of a camera: the other names are known
+        cure = f"use a policy that was trained for {name}"
+        raise ConfigurationError(f"robot {robot.name!r} in {name}", got=error, cure=cure) from error
+    try:
+        check_world(env, robot)
+    except ConfigurationError:
+        env.close()
+        raise
+    return env
 
 
 def check_world(env: Environment, robot: Embodiment) -> None:

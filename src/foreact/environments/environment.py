@@ -79,7 +79,7 @@ class Environment(Protocol):
 
 
 class World(gymnasium.Env):
-    """The part that adapters of other people's simulators share: the clock, the time limit, and the three entries of info.
+    """What adapters of other people's simulators share: the time limit, and the three entries of info.
 
     A subclass implements `_reset`, `_step`, `state` and `images`.
     """

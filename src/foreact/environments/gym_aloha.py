@@ -46,7 +46,9 @@ class GymAloha(World):
             "images": {CAMERA: np.empty(0, np.uint8)},
         }
         size = request.image_size or request.protocol.image_size
-        self._pictures = ModelPictures(self._env._env.physics.model.ptr, {CAMERA: CAMERA}, size, request.protocol.quality)
+        self._pictures = ModelPictures(
+            self._env._env.physics.model.ptr, {CAMERA: CAMERA}, size, request.protocol.quality
+        )
         self._state = np.zeros(0, np.float32)
 
     def _reset(self, seed: int) -> None:

@@ -81,7 +81,7 @@ class Libero(World):
         return np.concatenate([seen["robot0_eef_pos"], rotation, seen["robot0_gripper_qpos"]]).astype(np.float32)
 
     def images(self) -> dict[str, np.ndarray]:
-        """What each camera sees now, uint8 [height, width, 3]; upside down before the protocol turns it, as LIBERO's."""
+        """What each camera sees now, uint8 [height, width, 3]; turned by the protocol."""
         from foreact.environments.mujoco_pictures import ModelPictures
 
         sim = self._env.sim
@@ -91,6 +91,7 @@ class Libero(World):
             model, quality = sim.model._model, self._protocol.quality
             self._pictures = ModelPictures(model, cameras, size, quality, hidden_groups=(COLLISION_GROUP,))
         taken = self._pictures.take(sim.data._data)
+        # LIBERO's own pictures come upside down, and its protocols turn those.
         return {name: self._protocol.turn(picture[::-1]) for name, picture in taken.items()}
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """Any environment that is registered with gymnasium and follows LeRobot's conventions: `gym:PACKAGE/ID`.
 
-Observations are maps with `pixels` (a picture, or one per camera) and `agent_pos` (the robot's state), actions a vector,
-`info["is_success"]` says whether the task is done. For example `gym:gym_pusht/PushT-v0`. Such an environment renders at
-every step, whether or not the picture is looked at.
+Observations are maps with `pixels` (a picture, or one per camera) and `agent_pos` (the robot's state). Actions are
+vectors, and `info["is_success"]` says whether the task is done. For example `gym:gym_pusht/PushT-v0`. Such an
+environment renders at every step, whether or not the picture is looked at.
 """
 
 import re

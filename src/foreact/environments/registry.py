@@ -48,7 +48,9 @@ def get_suite(name: str) -> Suite:
         if point.name == name:
             suite = point.load()
             if not isinstance(suite, Suite):
-                raise ConfigurationError(f"entry point {name!r} of {GROUP}", got=type(suite).__name__, allowed="a Suite")
+                raise ConfigurationError(
+                    f"entry point {name!r} of {GROUP}", got=type(suite).__name__, allowed="a Suite"
+                )
             return suite
     raise UnknownNameError("suite of environments", name, (*suite_names(), "gym:PACKAGE/ID"))
 

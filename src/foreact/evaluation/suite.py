@@ -12,9 +12,9 @@ import numpy as np
 
 from foreact.control.latency import constant
 from foreact.embodiments import Embodiment
-from foreact.environments.check import check_world
+from foreact.environments.check import make_world
 from foreact.environments.environment import Environment
-from foreact.environments.registry import OWN, find, make_environment, protocol_of
+from foreact.environments.registry import OWN, find, protocol_of
 from foreact.errors import CheckpointError, ConfigurationError, check_seed
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, evaluate_episode
 from foreact.evaluation.statistics import wilson_interval
@@ -150,15 +150,14 @@ def evaluate_runs(
         CheckpointError: `folder` holds an evaluation of other settings or of something else.
         ConfigurationError: The robot is not the one of the world.
     """
-    env = make_environment(
+    env = make_world(
         config.task,
-        cameras=robot.cameras,
+        robot,
         protocol=config.protocol,
         patience=config.patience,
         disturbance=config.disturbance,
     )
     try:
-        check_world(env, robot)
         folder.mkdir(parents=True, exist_ok=True)
         _claim(folder, {**_settings(config), **evaluated})
         results = {result.seed: result for result in read_results(folder)}

@@ -10,9 +10,9 @@ from foreact.data.latents import CAMERA_PREFIX
 from foreact.data.recorder import DatasetWriter
 from foreact.data.sequences import EXECUTED
 from foreact.embodiments import Embodiment
-from foreact.environments.check import check_world
+from foreact.environments.check import make_world
 from foreact.environments.environment import Environment
-from foreact.environments.registry import find, make_environment, protocol_of
+from foreact.environments.registry import find, protocol_of
 from foreact.environments.suites import Suite
 from foreact.errors import ConfigurationError, DatasetError, SimulationError, check_seed
 
@@ -37,8 +37,8 @@ class WorldCollectionConfig:
     image_size: int = 128
     """Height and width of the recorded pictures, pixels."""
     noise_scale: float = 0.0
-    """Standard deviation of the noise on what is executed, in the units of the robot's actions; grippers are left alone.
-    The recorded labels stay the expert's."""
+    """Standard deviation of the noise on what is executed, in the units of the robot's actions; grippers are
+    left alone. The recorded labels stay the expert's."""
     protocol: str | None = None
     """How pictures are rendered and turned; None: the suite's first protocol."""
 
@@ -84,12 +84,9 @@ def collect_in_world(config: WorldCollectionConfig, root: Path, embodiment: Embo
         SimulationError: The expert fails again and again.
     """
     suite, _ = find(config.world)
-    env = make_environment(
-        config.world, cameras=embodiment.cameras, image_size=config.image_size, protocol=config.protocol
-    )
+    env = make_world(config.world, embodiment, image_size=config.image_size, protocol=config.protocol)
     names, size = list(embodiment.dof_names), (config.image_size, config.image_size)
     try:
-        check_world(env, embodiment)
         with DatasetWriter.create_or_resume(
             root,
             fps=round(embodiment.timing.action_hz),

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from foreact.errors import UnknownNameError
-from foreact.recipes.small import small
 from foreact.recipes.elsewhere import tiny_libero, tiny_metaworld
+from foreact.recipes.small import small
 from foreact.recipes.tiny import tiny, tiny_disturbed, tiny_grounded, tiny_reactive
 from foreact.recipes.wan5b import wan5b, wan5b_shared
 from foreact.training.run import Recipe
