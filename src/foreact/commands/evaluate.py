@@ -12,7 +12,7 @@ from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName, named
 from foreact.commands.progress import console, progress_bar
-from foreact.commands.worlds import WORLD_NAMES, name_world
+from foreact.commands.worlds import WORLD_NAMES, describe_protocol, name_world
 from foreact.environments.protocols import PROTOCOLS
 from foreact.environments.registry import OWN
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
@@ -122,17 +122,6 @@ def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record) -> dict
             successes += result.success
             bar.update(shown, completed=count, figures=f"{successes} of {count} succeeded")
     return json.loads((out / SUMMARY_FILE).read_text())
-
-
-def describe_protocol(summary: Mapping[str, Any]) -> str:
-    """Return the protocol of an evaluation and the versions it ran with; versions unlike the protocol's are marked."""
-    reference = PROTOCOLS[summary["protocol"]].reference_versions
-    versions = [
-        f"{name} {version}"
-        + (f" (published figures: {reference[name]})" if reference.get(name, version) != version else "")
-        for name, version in summary["versions"].items()
-    ]
-    return f"{summary['protocol']}; {', '.join(versions)}"
 
 
 def _summary_table(summary: Mapping[str, Any], policy: Policy) -> Table:

@@ -1,5 +1,9 @@
 """Which world a command runs in: `--task` for one of our own tasks, `--env` for any world by name."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from foreact.environments.protocols import PROTOCOLS
 from foreact.environments.registry import find
 from foreact.errors import ConfigurationError
 from foreact.simulation.tasks import TASKS
@@ -26,3 +30,14 @@ def name_world(env: str | None, task: str | None) -> str:
         name += "/"
     find(name)
     return name
+
+
+def describe_protocol(summary: Mapping[str, Any]) -> str:
+    """Return the protocol of an evaluation and the versions it ran with; versions unlike the protocol's are marked."""
+    reference = PROTOCOLS[summary["protocol"]].reference_versions
+    versions = [
+        f"{name} {version}"
+        + (f" (published figures: {reference[name]})" if reference.get(name, version) != version else "")
+        for name, version in summary["versions"].items()
+    ]
+    return f"{summary['protocol']}; {', '.join(versions)}"
