@@ -73,6 +73,9 @@ class InferenceConfig:
     disagreement_threshold: float | None = None
     """Distance of observed from imagined latents above which an asynchronous controller waits to see (`foreact
     calibrate`); None: never."""
+    few_steps: bool = False
+    """The network was distilled (`foreact distill`): one step leads from noise to the end, and the schedules `one` and
+    `two` may be used."""
     video_steps_executed: int | None = None
     """Take only the first so many of the video's steps, and let the actions read what the last of them saw. None:
     all of them, spaced anew up to `s_stop`."""

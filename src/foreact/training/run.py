@@ -3,7 +3,7 @@
 import copy
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig, make_optimizer
 from foreact.training.processes import check_alone
 from foreact.training.state import TrainingState
-from foreact.training.step import BatchConfig, Learner, take_step
+from foreact.training.step import BatchConfig, Learner, Targets, take_step
 from foreact.training.validation import open_loop_error, whole_chunks
 from foreact.transformer.initialization import ActionInitialization, initialize
 from foreact.transformer.model import TransformerConfig, WorldActionModel
@@ -129,7 +129,12 @@ class TrainingData:
 
 
 def load_training_data(
-    recipe: Recipe, datasets: list[EpisodeDataset], vae: VideoVAE, *, latents: Path | None = None
+    recipe: Recipe,
+    datasets: list[EpisodeDataset],
+    vae: VideoVAE,
+    *,
+    latents: Path | None = None,
+    codec: ActionCodec | None = None,
 ) -> TrainingData:
     """Return the datasets in model units, their last episodes held out.
 
@@ -141,14 +146,15 @@ def load_training_data(
         datasets: With their latents cached.
         vae: They were encoded with it.
         latents: Folder of the latents, if not with the datasets.
+        codec: The robot and its normalisation, where a policy already has one; None: the recipe's robot, and fitted.
 
     Raises:
         DatasetError: A dataset does not fit the robot, has no cached latents, or too few episodes.
     """
-    embodiment = recipe.robot()
+    embodiment = recipe.robot() if codec is None else codec.embodiment
     if recipe.num_episodes is not None:
         datasets = [_Ends(dataset, recipe.num_episodes, recipe.num_held_out) for dataset in datasets]
-    codec = fit_codec(datasets, embodiment)
+    codec = codec or fit_codec(datasets, embodiment)
     sources, held_out, notes = [], [], []
     for dataset in datasets:
         cache = LatentCache(dataset, vae, embodiment, elsewhere=latents)
@@ -227,7 +233,7 @@ def train(
         networks = begin(recipe, vae, initial)
         networks.model.to(device)
         networks.vae.to(device).eval()
-        run = _Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial))
+        run = Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial))
         run.resume()
         yield from run.steps()
 
@@ -272,10 +278,18 @@ def _without_motion(actions: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-class _Run:
-    """The moving parts of one call of `train`."""
+class Run:
+    """The moving parts of one call of `train`, or of `distillation.distill`."""
 
-    def __init__(self, recipe: Recipe, data: TrainingData, networks: Networks, folder: Path, origin: Any):
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        networks: Networks,
+        folder: Path,
+        origin: Any,
+        make_targets: Callable[[TrainingState], Targets] | None = None,
+    ):
         self._recipe, self._data, self._networks, self._folder = recipe, data, networks, folder
         self._model = networks.model
         self._state = TrainingState(self._model, make_optimizer(self._model, recipe.optimization))
@@ -288,6 +302,7 @@ class _Run:
             channel_mask=data.codec.mask,
             seed=recipe.seed,
             bfloat16=recipe.precision == "bfloat16",
+            targets=None if make_targets is None else make_targets(self._state),
         )
         self._judged, self._disagreement = "", None
         self._configuration = {
@@ -299,6 +314,7 @@ class _Run:
             self._configuration["initial"] = origin
 
     def resume(self) -> None:
+        """Take over what an earlier call left in the folder, if there is anything."""
         self._folder.mkdir(parents=True, exist_ok=True)
         if (self._folder / STATE_FILE).exists():
             self._state.load(self._folder / STATE_FILE, self._configuration)
@@ -307,6 +323,7 @@ class _Run:
         write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
 
     def steps(self) -> Iterator[Progress]:
+        """Take the steps that are left, yielding after each."""
         from torch.utils.tensorboard import SummaryWriter  # recipes are read where nothing is trained, too
 
         recipe, state = self._recipe, self._state

@@ -4,6 +4,7 @@ One safetensors file holds weights, their moving average and the optimiser's mom
 configuration. No random state is stored: every draw is a function of (seed, step).
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -33,6 +34,14 @@ class TrainingState:
         }
         """By the names that they are stored under."""
         self.ema = {name: value.detach().clone() for name, value in self.weights.items()}
+
+    def averaged_model(self) -> nn.Module:
+        """Return a network whose weights are the moving average's own tensors: it follows every step."""
+        model = copy.deepcopy(self.model).requires_grad_(False).eval()
+        for name, value in model.state_dict(keep_vars=True).items():
+            if name in self.ema:
+                value.data = self.ema[name]
+        return model
 
     def save(self, path: Path, configuration: dict) -> None:
         """Write the state whole; a full disk leaves the previous one.

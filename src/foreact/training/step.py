@@ -1,6 +1,6 @@
 """One optimiser step: the global batch drawn, noised, pushed through in micro-batches, and learned from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from foreact.codecs.text import TextEncoder
 from foreact.data.batch import SequenceSampler, TrainingSequence, collate
 from foreact.errors import ConfigurationError
-from foreact.training.corruption import CorruptedStream, CorruptionConfig, corrupt
+from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig, corrupt
 from foreact.training.guard import check_gradient, check_losses
 from foreact.training.loss import Losses, velocity_losses
 from foreact.training.optimization import OptimizationConfig, update_ema
@@ -22,6 +22,10 @@ LAYOUT_STREAM = 1
 """Sets the draw of a step's chunk and window apart from the draws of its samples."""
 MODE_STREAM = 2
 """Likewise the draw of a sample's mode."""
+
+
+Targets = Callable[[CorruptedBatch, TextTokens, ChunkLayout], CorruptedBatch]
+"""Replaces the velocities that the network should come out with: distillation's are not those of the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +87,7 @@ class Learner:
         channel_mask: np.ndarray,
         seed: int,
         bfloat16: bool = False,
+        targets: Targets | None = None,
     ):
         """Keep everything; draw nothing yet.
 
@@ -95,7 +100,9 @@ class Learner:
             channel_mask: bool [action_channels] of the robot.
             seed: Of all draws.
             bfloat16: Run the network in bfloat16 (weights stay float32).
+            targets: What the network learns instead of the data's velocities; None: those.
         """
+        self._targets = targets
         self._model, self._sampler, self._text_encoder = model, sampler, text_encoder
         self._batch, self._corruption, self._seed, self._bfloat16 = batch, corruption, seed, bfloat16
         self._device = next(model.parameters()).device
@@ -169,11 +176,12 @@ class Learner:
             actions_per_token=self._model.config.actions_per_token,
         )
         text = self._text(batch.instructions, corrupted.text_dropped)
+        corrupted = _to(corrupted, self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             return velocity_losses(
                 self._model,
                 _to(batch, self._device),
-                _to(corrupted, self._device),
+                corrupted if self._targets is None else self._targets(corrupted, text, layout),
                 text,
                 layout,
                 channel_mask=self._channel_mask,
