@@ -37,7 +37,7 @@ from foreact.policy.predictor import InferenceConfig
 from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig
 from foreact.training.loss import network_inputs
 from foreact.training.optimization import OptimizationConfig
-from foreact.training.processes import check_alone
+from foreact.training.ranks import check_alone
 from foreact.training.run import Progress, Recipe, Run, load_training_data
 from foreact.training.state import TrainingState
 from foreact.training.step import BatchConfig
@@ -115,7 +115,7 @@ def distill(
         DatasetError: See `load_training_data`.
         TrainingError: A loss or gradient is no finite number.
     """
-    check_alone()
+    check_alone("a distillation")
     config = config or DistillationConfig()
     _check_can_be_taught(policy)
     recipe = distillation_recipe(policy, config)
