@@ -1,7 +1,7 @@
 """A chunk on the policy's own schedule, and on fewer steps: milliseconds of one core, turn about in one process.
 
-Processor time of predicting a chunk and taking in what came of it, medians over the turns, with 16 latent frames of history
-to begin with. What fewer steps do to success is in docs/schedules.md.
+Processor time of predicting a chunk and taking in what came of it, medians over the turns, with 16 latent frames of
+history to begin with. What fewer steps do to success is in docs/schedules.md.
 
     python benchmarks/few_steps.py [--policy tiny] [--turns 30] [--out benchmarks/results]
 """
@@ -79,9 +79,8 @@ def main() -> None:
         row["chunk"] = row["predict"] + row["observe"]
     for name, row in rows.items():
         share = rows["own"]["chunk"] / row["chunk"]
-        print(
-            f"{name:6} predict {row['predict']:6.1f}  observe {row['observe']:6.1f}  chunk {row['chunk']:6.1f} ms  x {share:.2f}"
-        )
+        parts = "  ".join(f"{part} {value:6.1f}" for part, value in row.items())
+        print(f"{name:6} {parts} ms  x {share:.2f}")
     if settings.out is not None:
         told = {"policy": settings.policy, "turns": settings.turns, "machine": platform.processor(), "ms": rows}
         write_whole(settings.out / "few_steps.json", (json.dumps(told, indent=1) + "\n").encode())
