@@ -21,6 +21,7 @@ from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy.checkpoint import load
 from foreact.settings import to_plain
 from foreact.training.corruption import CorruptionConfig
+from foreact.training.methods import AdapterConfig
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.ranks import ParallelConfig, Ranks
 from foreact.training.run import POLICY_FOLDER, STATE_FILE, Recipe, begin, train
@@ -105,7 +106,13 @@ def process(rank: int, folder: str, tiny, data: Path, world: int) -> None:
     interrupted.close()
     for _ in train(recipe, [dataset], tiny.vae(), Path(folder) / "interrupted"):
         pass
+    for _ in train(adapting(tiny), [dataset], tiny.vae(), Path(folder) / "adapted", initial=Path(folder) / "base"):
+        pass
     dist.destroy_process_group()
+
+
+def adapting(tiny) -> Recipe:
+    return replace(recipe_of(tiny, "plain"), method="lora", adapters=AdapterConfig(rank=3))
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +126,7 @@ def dataset(tiny, tmp_path_factory):
 def two(tiny, dataset, tmp_path_factory) -> Path:
     """What two processes left behind."""
     folder = tmp_path_factory.mktemp("two")
+    tiny.policy().save_pretrained(folder / "base")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     mp.start_processes(process, args=(str(folder), tiny, dataset.root, 2), nprocs=2, start_method="fork")
     return folder
@@ -147,6 +155,19 @@ def test_two_processes_train_to_the_weights_of_one(tiny, dataset, two, tmp_path,
     for name, value in mine.items():
         torch.testing.assert_close(theirs[name], value, atol=2e-4, rtol=1e-3, msg=name)
     assert load(two / "straight" / POLICY_FOLDER).digest() != begin_digest(tiny)
+
+
+def test_adapters_of_two_processes_are_those_of_one(tiny, dataset, two, tmp_path, one_thread) -> None:
+    list(train(adapting(tiny), [dataset], tiny.vae(), tmp_path / "r", initial=two / "base"))
+    mine, theirs, base = (
+        weights_of(tmp_path / "r"),
+        weights_of(two / "adapted"),
+        load_file(two / "base/model.safetensors"),
+    )
+    for name, value in mine.items():
+        torch.testing.assert_close(theirs[name], value, atol=2e-4, rtol=1e-3, msg=name)
+    assert torch.equal(theirs["video.embed.weight"], base["video.embed.weight"])
+    assert not torch.equal(theirs["video.blocks.0.ffn_in.weight"], base["video.blocks.0.ffn_in.weight"])
 
 
 def begin_digest(tiny) -> str:

@@ -28,6 +28,16 @@ from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
 from foreact.settings import read_json, to_plain
 from foreact.training.corruption import CorruptionConfig
+from foreact.training.methods import (
+    AdapterConfig,
+    Method,
+    base_weights,
+    check_method,
+    freeze,
+    frozen_digest,
+    merged_weights,
+    reset_adapters,
+)
 from foreact.training.optimization import OptimizationConfig, make_optimizer
 from foreact.training.ranks import ParallelConfig, Ranks, joined
 from foreact.training.sharded_state import complete_states, load_sharded, save_sharded, step_of
@@ -62,6 +72,11 @@ class Recipe:
     """How it is optimised."""
     inference: InferenceConfig
     """How the trained policy computes its chunks, unless told otherwise."""
+    method: Method = "full"
+    """What is trained: all weights, the action stream alone (action), or that and adapters beside the video stream's
+    matrices (lora). The last two need weights to begin with."""
+    adapters: AdapterConfig = field(default_factory=AdapterConfig)
+    """Of `lora`."""
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     """How several processes divide the work, where `torchrun` has started more than one."""
     action_initialization: ActionInitialization = "interpolated"
@@ -264,12 +279,16 @@ def begin(
         ConfigurationError: The recipe's text encoder can only come with initial weights.
     """
     sizes, ranks, device = recipe.transformer, ranks or Ranks(), torch.device(device)
+    check_method(recipe.method, sizes.is_shared, begins_with_weights=initial is not None)
     if initial is not None:
         text_encoder = initial_text_encoder(initial, sizes)
         if ranks.world > 1:
             model = _shard(recipe, ranks, device, open_initial(initial, sizes).items())
         else:
-            model = load_initial(initial, sizes).to(device)
+            model = load_initial(initial, sizes)
+            freeze(model, recipe.method, recipe.adapters)
+            reset_adapters(model, recipe.seed)
+            model.to(device)
         has_files = not isinstance(text_encoder, HashedWordEncoder)
         return Networks(model=model, vae=vae, text_encoder=text_encoder, text_files=initial if has_files else None)
     if sizes.text_length:
@@ -296,9 +315,11 @@ def _shard(
         )
     with torch.device("meta"):
         model = WorldActionModel(recipe.transformer)
+        freeze(model, recipe.method, recipe.adapters)
     mesh = ranks.mesh(recipe.parallel, device)
     shard_model(model, mesh, bfloat16=recipe.precision == "bfloat16").to_empty(device=device)
-    fill(dict(model.state_dict(keep_vars=True)), tensors, "initial weights")
+    fill(base_weights(model), tensors, "initial weights")
+    reset_adapters(model, recipe.seed)
     return model
 
 
@@ -355,6 +376,8 @@ class Run:
         }
         if origin is not None:
             self._configuration["initial"] = origin
+        if recipe.method != "full":
+            self._configuration["frozen"] = frozen_digest(self._model)
 
     def resume(self) -> None:
         """Take over what an earlier call left in the folder, if there is anything."""
@@ -402,7 +425,7 @@ class Run:
 
     def policy(self) -> Policy | None:
         """Return the policy as it stands, on the averaged weights, to the first process; to the others nothing."""
-        weights = self._state.averaged_weights(keep=self._ranks.is_first)
+        weights = merged_weights(self._state, self._recipe.adapters, keep=self._ranks.is_first)
         if not self._ranks.is_first:
             return None
         with torch.device("meta"):

@@ -31,9 +31,11 @@ class TrainingState:
         self.optimizer = optimizer
         self.step = 0
         self.weights = {
-            name: value for name, value in model.state_dict(keep_vars=True).items() if isinstance(value, nn.Parameter)
+            name: value
+            for name, value in model.state_dict(keep_vars=True).items()
+            if isinstance(value, nn.Parameter) and value.requires_grad
         }
-        """By the names that they are stored under."""
+        """Those that are trained, by the names that they are stored under."""
         self.ema = {name: value.detach().clone() for name, value in self.weights.items()}
 
     def averaged_weights(self, *, keep: bool = True) -> dict[str, Tensor]:
