@@ -48,7 +48,7 @@ def recipe_of(tiny, method: str = "lora", *, num_steps: int = 4, **changes) -> R
         optimization=OptimizationConfig(num_steps=num_steps, learning_rate=1e-2, warmup_steps=1),
         inference=tiny.inference(),
         method=method,
-        adapters=AdapterConfig(rank=3, scale=2.0),
+        adapters=AdapterConfig(rank=3, alpha=6),
         num_held_out=1,
         save_every=2,
         judge_every=9,
@@ -66,7 +66,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def adapted(tiny, **sizes) -> TrainingState:
     """A state whose adapters are no longer nothing."""
     model = tiny.model(**sizes)
-    freeze(model, "lora", AdapterConfig(rank=3, scale=2.0))
+    freeze(model, "lora", AdapterConfig(rank=3, alpha=6))
     reset_adapters(model, 0)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_the_action_stream_alone_leaves_the_video_stream_as_it_was(tiny, dataset
 def test_merged_adapters_compute_what_they_computed_beside_the_base(tiny, sizes: dict) -> None:
     state = adapted(tiny, **sizes)
     merged = tiny.model(**sizes)
-    merged.load_state_dict(merged_weights(state, AdapterConfig(rank=3, scale=2.0)))
+    merged.load_state_dict(merged_weights(state, AdapterConfig(rank=3, alpha=6)))
     outs = []
     for model in (state.model.eval(), merged, tiny.model(**sizes)):
         policy = tiny.policy(networks=replace(tiny.networks(), model=model))
@@ -168,5 +168,5 @@ def test_what_cannot_be_is_refused_before_anything_is_read(tiny) -> None:
         begin(recipe_of(tiny, "lora"), tiny.vae(), None)
     with pytest.raises(ConfigurationError, match="no layers of their own"):
         begin(recipe_of(tiny, "action", **SHARED), tiny.vae(), Path("nowhere"))
-    with pytest.raises(ConfigurationError, match="rank and scale"):
+    with pytest.raises(ConfigurationError, match="rank and alpha"):
         AdapterConfig(rank=0)

@@ -9,7 +9,6 @@ Source: Hu et al., LoRA (arXiv 2106.09685); the adapters are peft's.
 """
 
 import hashlib
-import math
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -31,18 +30,16 @@ _BASE, _ADAPTER = ".base_layer.", re.compile(r"\.lora_(A|B)\.default\.weight$")
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """Low-rank adapters: beside a matrix W stands scale * B A, of which B begins at zero."""
+    """Low-rank adapters: beside a matrix W stands alpha / rank * B A, of which B begins at zero."""
 
     rank: int = 16
     """Rows of A, columns of B."""
-    scale: float = 1.0
-    """Of their product (peft's alpha / rank)."""
+    alpha: int = 16
+    """What the product is multiplied with, times the rank."""
 
     def __post_init__(self) -> None:
-        if self.rank < 1 or not 0 < self.scale < math.inf:
-            raise ConfigurationError(
-                "adapters' rank and scale", got=(self.rank, self.scale), allowed="1 or more, above 0"
-            )
+        if self.rank < 1 or self.alpha < 1:
+            raise ConfigurationError("adapters' rank and alpha", got=(self.rank, self.alpha), allowed="1 or more")
 
 
 def check_method(method: Method, model_is_shared: bool, *, begins_with_weights: bool) -> None:
@@ -75,9 +72,7 @@ def freeze(model: WorldActionModel, method: Method, adapters: AdapterConfig) -> 
     if method == "lora":
         from peft import LoraConfig, inject_adapter_in_model
 
-        settings = LoraConfig(
-            r=adapters.rank, lora_alpha=adapters.scale * adapters.rank, target_modules=MATRICES, lora_dropout=0.0
-        )
+        settings = LoraConfig(r=adapters.rank, lora_alpha=adapters.alpha, target_modules=MATRICES, lora_dropout=0.0)
         with torch.random.fork_rng(devices=[]):  # peft draws; what it draws is replaced
             inject_adapter_in_model(settings, model)
     for name, parameter in model.named_parameters():
@@ -126,7 +121,7 @@ def merged_weights(state: TrainingState, adapters: AdapterConfig, *, keep: bool 
 
     Args:
         state: Of a training by any method; where it is sharded, all processes have to ask.
-        adapters: For their scale.
+        adapters: For what their products are multiplied with.
         keep: False: take part in the gathering, and return nothing.
     """
     weights = state.averaged_weights(keep=keep)
@@ -142,6 +137,6 @@ def merged_weights(state: TrainingState, adapters: AdapterConfig, *, keep: bool 
         if name.endswith(f"{_BASE}weight"):
             owner = name.removesuffix(f"{_BASE}weight")
             a, b = (weights[f"{owner}.lora_{factor}.default.weight"].float() for factor in "AB")
-            value = (value.float() + adapters.scale * (b @ a)).to(value.dtype)
+            value = (value.float() + adapters.alpha / adapters.rank * (b @ a)).to(value.dtype)
         merged[name.replace(_BASE, ".")] = value
     return merged
