@@ -54,6 +54,9 @@ COMMANDS: dict[str, Command] = {
     "distill": Command(
         module="distill", group=MAKE, summary="Make a policy that computes a chunk in one or two steps, from another."
     ),
+    "export": Command(
+        module="export", group=MAKE, summary="Copy a policy for use elsewhere, its weights at another precision."
+    ),
     "calibrate": Command(
         module="calibrate", group=MAKE, summary="Measure how far imagination may be off before a robot should stop."
     ),
