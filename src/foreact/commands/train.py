@@ -15,6 +15,7 @@ from foreact.commands.progress import console
 from foreact.commands.train_progress import show
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
+from foreact.training.ranks import first_process
 from foreact.training.run import POLICY_FOLDER, Recipe, train
 
 DEFAULT = "tiny"
@@ -25,7 +26,8 @@ class Settings:
     """Train a policy on encoded datasets.
 
     Repeat the command after an interruption: it goes on exactly where it stopped. Every setting of the recipe can be
-    changed, for example --optimization.num-steps 500.
+    changed, for example --optimization.num-steps 500. On several GPUs start it by torchrun: each holds a part of the
+    weights, for example torchrun --standalone --nproc-per-node 8 -m foreact train --device cuda ...
 
     Example: foreact train --recipe tiny --data data/lift_cube --vae runs/vae/vae --out runs/tiny
     """
@@ -62,6 +64,7 @@ def defaults(words: Sequence[str], from_file: Mapping[str, Any]) -> dict[str, An
 
 def run(settings: Settings) -> None:
     """Train, showing the loss of every step."""
+    console.quiet = not first_process()
     device, vae = settings.machine.use(), VideoVAE.from_pretrained(settings.vae)
     recipe = fit_to_robot(settings.training, get_recipe(settings.recipe), vae.spatial_factor)
     datasets = settings.reading.open(settings.data, recipe.robot())
