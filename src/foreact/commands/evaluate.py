@@ -54,6 +54,8 @@ class Settings:
     """Number of episodes."""
     seed: int = FIRST_HELD_OUT_SEED
     """Of the first; demonstrations use seeds far below."""
+    workers: int = 1
+    """Processes that share the episodes, one thread each; results are those of one process with `--threads 1`."""
     videos: int = 0
     """For how many episodes to write an mp4 of what was seen beside what was imagined."""
     controller: ControlMode = "synchronous"
@@ -98,7 +100,7 @@ def run(settings: Settings) -> None:
             write_video(settings.out / f"episode-{result.seed}.mp4", policy, record, caption)
             errors.append(frame_errors(policy, record))
 
-    summary = _run(policy, config, settings.out, film)
+    summary = _run(policy, config, settings.out, film if settings.videos else None, settings.workers)
     console.print(_summary_table(summary, policy))
     tell_imagination(errors)
     console.print(f"Everything is in [bold]{settings.out}[/].")
@@ -114,11 +116,11 @@ def tell_imagination(errors: list[FrameErrors]) -> None:
         )
 
 
-def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record) -> dict[str, Any]:
+def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record, workers: int) -> dict[str, Any]:
     successes = 0
     with progress_bar() as bar:
         shown = bar.add_task(config.task, total=config.num_episodes, figures="")
-        for count, result in enumerate(run_suite(policy, config, out, on_record=on_record), 1):
+        for count, result in enumerate(run_suite(policy, config, out, on_record=on_record, workers=workers), 1):
             successes += result.success
             bar.update(shown, completed=count, figures=f"{successes} of {count} succeeded")
     return json.loads((out / SUMMARY_FILE).read_text())

@@ -15,6 +15,8 @@ INSTRUCTIONS = {
     "AlohaInsertion-v0": "Insert the peg into the socket.",
 }
 CAMERA = "top"
+MAX_STEPS = 300
+"""Where the registration says nothing."""
 MOST_REWARD = 4.0
 """The reward of a task that is done; below it, one per stage."""
 
@@ -36,7 +38,7 @@ class GymAloha(World):
         self.cameras = request.choose_cameras((CAMERA,))
         self._protocol = request.protocol
         made = gymnasium.make(f"gym_aloha/{task}", obs_type="pixels_agent_pos", disable_env_checker=True)
-        self.max_steps = request.limit(task, made.spec.max_episode_steps if made.spec else 300)
+        self.max_steps = request.limit(task, (made.spec and made.spec.max_episode_steps) or MAX_STEPS)
         self._env: Any = made.unwrapped
         self.action_space, self.observation_space = self._env.action_space, self._env.observation_space
         # What would render at every step: the package reads these two entries of it and no others.

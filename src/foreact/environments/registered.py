@@ -15,6 +15,8 @@ from foreact.environments.environment import World
 from foreact.environments.suites import Request, Suite
 from foreact.errors import ConfigurationError, SimulationError
 
+MAX_STEPS = 300
+"""Where the registration says nothing."""
 LONE_CAMERA = "image"
 """Name of the only camera, where an environment gives it none."""
 
@@ -50,9 +52,9 @@ class RegisteredWorld(World):
         self._env: Any = made.unwrapped
         self.action_space, self.observation_space = self._env.action_space, self._env.observation_space
         self.control_hz = float(self._env.metadata["render_fps"])
-        self.max_steps = request.limit(name, made.spec.max_episode_steps if made.spec else 300)
+        self.max_steps = request.limit(name, (made.spec and made.spec.max_episode_steps) or MAX_STEPS)
         self.instruction = getattr(self._env, "task_description", None) or _in_words(identity)
-        pixels = self.observation_space["pixels"]
+        pixels = getattr(self.observation_space, "spaces", {}).get("pixels")
         self.cameras = request.choose_cameras(tuple(getattr(pixels, "spaces", (LONE_CAMERA,))))
         self._protocol, self._seen = request.protocol, {}
 

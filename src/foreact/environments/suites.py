@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -44,6 +44,7 @@ class Request:
         return round(self.patience * self.protocol.limit(task, own))
 
 
+@runtime_checkable
 class Expert(Protocol):
     """A scripted demonstrator in one environment."""
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from foreact.control.latency import constant
 from foreact.embodiments import Embodiment
-from foreact.environments.check import make_world
 from foreact.environments.environment import Environment
 from foreact.environments.registry import OWN, find, protocol_of
 from foreact.errors import CheckpointError, ConfigurationError, check_seed
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, evaluate_episode
 from foreact.evaluation.statistics import wilson_interval
+from foreact.evaluation.workers import WorldSettings, check_workers, run_in_processes
 from foreact.files import write_whole
 from foreact.policy.controllers import ControlMode, check_mode
 from foreact.policy.policy import Policy
@@ -82,6 +82,7 @@ def evaluate(
     folder: Path | str,
     *,
     on_record: Callable[[EpisodeResult, EpisodeRecord], None] | None = None,
+    workers: int = 1,
 ) -> Iterator[EpisodeResult]:
     """Run the episodes that `folder` does not hold yet, yielding each result; then write the summary.
 
@@ -91,10 +92,13 @@ def evaluate(
         policy: Evaluated.
         config: What and how.
         folder: Gets `evaluation.json`, `episodes.jsonl` and `summary.json`.
-        on_record: Told everything about each new episode, for videos.
+        on_record: Told everything about each new episode, for videos; with one worker only.
+        workers: Processes that episodes are spread over, one thread each; results are those of one process with one
+            thread.
 
     Raises:
         CheckpointError: `folder` holds an evaluation of other settings or of another policy.
+        ConfigurationError: The policy's robot is not the one of the world, or settings do not go together.
     """
     per_frame = policy.embodiment.timing.actions_per_latent_frame
     if config.execution_horizon is not None and (
@@ -122,6 +126,7 @@ def evaluate(
         robot=policy.embodiment,
         executing_ms=1e3 * horizon / policy.embodiment.timing.action_hz,
         on_record=on_record,
+        workers=workers,
     )
 
 
@@ -134,6 +139,7 @@ def evaluate_runs(
     robot: Embodiment,
     executing_ms: float,
     on_record: Callable[[EpisodeResult, EpisodeRecord], None] | None = None,
+    workers: int = 1,
 ) -> Iterator[EpisodeResult]:
     """Run the episodes that `folder` does not hold yet, as `evaluate` does, whatever drives the robot.
 
@@ -144,31 +150,43 @@ def evaluate_runs(
         evaluated: Plain data that names what is evaluated, by its weights for example.
         robot: Whose actions these are; its cameras take pictures.
         executing_ms: How long the robot takes to execute what it executes of a chunk.
-        on_record: Told everything about each new episode, for videos.
+        on_record: Told everything about each new episode, for videos; with one worker only.
+        workers: Processes that episodes are spread over; `run` is sent to them if there are several.
 
     Raises:
         CheckpointError: `folder` holds an evaluation of other settings or of something else.
         ConfigurationError: The robot is not the one of the world.
     """
-    env = make_world(
-        config.task,
-        robot,
+    check_workers(workers)
+    if workers > 1 and on_record is not None:
+        got, cure = f"{workers} workers", "use one worker for videos"
+        raise ConfigurationError("records of episodes", got=got, allowed="one worker", cure=cure)
+    world = WorldSettings(
+        name=config.task,
+        robot=robot,
         protocol=config.protocol,
         patience=config.patience,
         disturbance=config.disturbance,
     )
+    env = world.make()  # also where other processes do the work: what is wrong is said before they begin
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _claim(folder, {**_settings(config), **evaluated})
         results = {result.seed: result for result in read_results(folder)}
         seeds = range(config.seed, config.seed + config.num_episodes)
+        missing = [seed for seed in seeds if seed not in results]
+        if workers > 1 and missing:
+            new = ((seed, result, None) for seed, result in run_in_processes(run, world, missing, workers))
+        else:
+            new = ((seed, *run(env, seed)) for seed in missing)
         for seed in seeds:
             if seed not in results:
-                results[seed], record = run(env, seed)
+                _, results[seed], record = next(new)
                 _append(folder, results[seed])
-                if on_record:
+                if on_record and record is not None:
                     on_record(results[seed], record)
             yield results[seed]
+        new.close()
     finally:
         env.close()
     summary = summarise(config, [results[seed] for seed in seeds], executing_ms=executing_ms)
