@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from foreact.data.bounds import MOST_JSON_BYTES, check_inside, check_pattern, check_pixels
+from foreact.data.bounds import MOST_FOOTER_BYTES, MOST_JSON_BYTES, check_inside, check_pattern, check_pixels
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.film import open_film
 from foreact.data.lerobot_files import DATA_PATH, VIDEO_PATH
@@ -209,7 +209,7 @@ def test_table_with_more_rows_than_its_bytes_can_hold_is_refused(root: Path) -> 
         for _ in range(10):
             writer.write_table(table)
     assert (root / DATA_FILE).stat().st_size < 200_000
-    refuses(root, r"rows: got 10000000")
+    refuses(root, "rows; got: 10000000")
 
 
 def test_column_with_more_values_than_its_bytes_can_hold_is_refused(root: Path) -> None:
@@ -224,6 +224,10 @@ def test_oversized_footer_is_refused(root: Path) -> None:
     content = bytearray((root / DATA_FILE).read_bytes())
     content[-8:-4] = struct.pack("<I", 0xFFFFFFF0)
     (root / DATA_FILE).write_bytes(content)
+    refuses(root, "damaged")
+    with (root / DATA_FILE).open("r+b") as stream:
+        stream.seek(MOST_FOOTER_BYTES + 1000)
+        stream.write(struct.pack("<I", MOST_FOOTER_BYTES + 1) + b"PAR1")
     refuses(root, "footer")
 
 
@@ -269,7 +273,7 @@ def test_film_that_changes_its_size_is_refused(tmp_path: Path) -> None:
                 content += b"".join(bytes(out) for out in convert.filter(packet))
     (tmp_path / "both.h264").write_bytes(content)
     whole = open_film(tmp_path / "both.h264")
-    with pytest.raises(DatasetError, match="48 x 32 pixels.*24 x 16"):
+    with pytest.raises(DatasetError, match=r"48 x 32 pixels.*24 x 16"):
         whole.frames(range(whole.num_frames))
 
 
