@@ -241,6 +241,16 @@ def test_a_full_disk_keeps_the_previous_checkpoint(
     assert_same_files(tmp_path / "r", finished[0])
 
 
+def test_a_run_that_is_to_stop_saves_first_and_goes_on_to_the_same_weights(
+    tiny, recipe, dataset, finished, tmp_path, one_thread
+) -> None:
+    answers = iter([False, False, True])
+    stopped = train(recipe, [dataset], tiny.vae(), tmp_path / "r", should_stop=lambda: next(answers))
+    assert [progress.step for progress in stopped] == [1, 2, 3], "saved at step 3, between two checkpoints"
+    assert [progress.step for progress in run(recipe, dataset, tiny, tmp_path / "r")] == [4, 5]
+    assert_same_files(tmp_path / "r", finished[0])
+
+
 def test_held_out_episodes_are_never_learned_from(tiny, recipe, dataset) -> None:
     data = load_training_data(recipe, [dataset, dataset], tiny.vae())
     assert [len(source) for source in data.sources] == [3, 3]

@@ -267,3 +267,21 @@ def test_torchrun_trains_with_two_processes(tiny, dataset, tmp_path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("step 4 of 4") == 1
     assert load(tmp_path / "r" / POLICY_FOLDER).actions_per_chunk == 8
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_command_goes_on(tiny, dataset, tmp_path) -> None:
+    """What a cluster does before it takes a machine away."""
+    recipe = recipe_of(tiny, "plain")
+    longer = replace(recipe, optimization=replace(recipe.optimization, num_steps=100_000), save_every=100_000)
+    tiny.vae().save(tmp_path / "vae")
+    (tmp_path / "settings.json").write_text(json.dumps({"training": to_plain(longer)}))
+    words = ["-m", "foreact", "train", "--config", tmp_path / "settings.json", "--data", dataset.root]
+    words += ["--vae", tmp_path / "vae", "--out", tmp_path / "r", "--threads", "1"]
+    running = subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert any("step 1 of" in line for line in running.stdout)
+    running.terminate()
+    said = running.stdout.read()
+    assert running.wait(60) == 143 and "repeat the command" in " ".join(said.split())
+    assert (tmp_path / "r" / STATE_FILE).exists() and load(tmp_path / "r" / POLICY_FOLDER)

@@ -46,6 +46,10 @@ class Ranks:
             dist.all_reduce(value)
         return value
 
+    def any(self, answer: bool) -> bool:
+        """Return whether any process says yes; each has to answer."""
+        return answer if self.world == 1 else bool(self.sum(torch.tensor(float(answer))) > 0)
+
     def wait(self) -> None:
         """Return when all processes have come this far."""
         if self.world > 1:

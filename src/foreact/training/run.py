@@ -231,6 +231,7 @@ def train(
     initial: Path | None = None,
     latents: Path | None = None,
     device: torch.device | str = "cpu",
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
     """Train, yielding after every step; carry on exactly where an interrupted call of the same settings stopped.
 
@@ -245,6 +246,7 @@ def train(
         initial: Weights to begin with, written by `foreact init`, or a policy to go on from; None: from nothing.
         latents: Folder of the latents, if not with the datasets.
         device: Where to train.
+        should_stop: Asked after every step, of every process; once one says yes, the run is saved, and ends.
 
     Raises:
         CheckpointError: `folder` holds a run of other settings, or a damaged one, or `initial` does not fit.
@@ -260,7 +262,7 @@ def train(
         networks.vae.to(device).eval()
         run = Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial), ranks=ranks)
         run.resume()
-        yield from run.steps()
+        yield from run.steps(should_stop)
 
 
 def begin(
@@ -393,20 +395,23 @@ class Run:
         if self._ranks.is_first:
             write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
 
-    def steps(self) -> Iterator[Progress]:
-        """Take the steps that are left, yielding after each."""
+    def steps(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
+        """Take the steps that are left, yielding after each; save and end early once a process is to stop."""
         recipe, state = self._recipe, self._state
         num_steps, notes = recipe.optimization.num_steps, self._data.notes
         with self._log() as log:
             while state.step < num_steps:
                 progress = self._step(log)
                 done = state.step == num_steps
+                stops = self._ranks.any(should_stop()) and not done
                 if done or state.step % recipe.judge_every == 0:
                     self._judge(log)
-                if done or state.step % recipe.save_every == 0:
+                if done or stops or state.step % recipe.save_every == 0:
                     self._save()
                 yield replace(progress, judged=self._judged, notes=notes)
                 notes = ()
+                if stops:
+                    return
 
     def _log(self) -> AbstractContextManager[Any]:
         """Return TensorBoard's writer; None for all processes but the first."""
