@@ -76,6 +76,7 @@ class Together:
             rows: 1 runs the conditional rows alone.
         """
         velocity = self._pass(kind, values, flow_time, rows, None)[0 if kind == "video" else 1]
+        assert velocity is not None  # that stream was given
         return velocity.float().unflatten(0, (len(self.rollouts), rows))
 
     def keep(self, kind: Kind, values: Tensor, flow_time: float, *, rows: int) -> None:
