@@ -5,13 +5,12 @@ Start it with `python -m foreact_vla_eval.server --args.policy NAME --port 8000`
 
 from typing import Any
 
+import foreact
 import numpy as np
 from anyio.to_thread import run_sync
 from vla_eval.model_servers.base import ModelServer, SessionContext
 from vla_eval.model_servers.serve import run_server
 from vla_eval.specs import DimSpec
-
-import foreact
 
 
 class Episode:

@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-from vla_eval.benchmarks.base import StepBenchmark, StepResult
-from vla_eval.specs import DimSpec
-
 from foreact.environments import find, make_environment
 from foreact.evaluation.suite import FIRST_HELD_OUT_SEED
+from vla_eval.benchmarks.base import StepBenchmark, StepResult
+from vla_eval.specs import DimSpec
 
 
 class ForeactWorlds(StepBenchmark):
