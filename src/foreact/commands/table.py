@@ -26,6 +26,9 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         module="evaluate", group=SEE, summary="Measure a policy: how many episodes of a task succeed, and in what time."
     ),
+    "play": Command(
+        module="play", group=SEE, summary="Play with a policy in the browser: run it, pause it, push the cube."
+    ),
     "imagine": Command(
         module="imagine", group=SEE, summary="Imagine from a still picture what the robot will do: a film and actions."
     ),
