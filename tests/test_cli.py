@@ -117,7 +117,7 @@ def test_the_whole_line_from_demonstrations_to_an_evaluation(tmp_path):
 @pytest.mark.parametrize("command", [("evaluate", "--task", "reach_cube"), ("demo",)])
 def test_an_unknown_schedule_is_refused_before_anything_is_loaded(tmp_path, capsys, command):
     said = refused(capsys, *command, "--policy", "huge", "--schedule", "turbos", "--out", tmp_path / "o")
-    assert "unknown schedule" in said and "allowed: exact, fast, turbo" in said and "'huge'" not in said
+    assert "unknown schedule" in said and "allowed: exact, fast, one, turbo, two" in said and "'huge'" not in said
     assert not (tmp_path / "o").exists()
 
 

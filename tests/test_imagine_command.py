@@ -126,7 +126,7 @@ def test_a_schedule_is_applied_and_what_stands_beside_it_wins(toy, tmp_path):
 
 
 def test_an_unknown_schedule_is_refused_and_the_known_ones_listed(refused):
-    assert "unknown schedule; got: 'fats'; allowed: exact, fast, turbo; did you mean 'fast'?" in refused(
+    assert "unknown schedule; got: 'fats'; allowed: exact, fast, one, turbo, two; did you mean 'fast'?" in refused(
         "--schedule", "fats"
     )
 

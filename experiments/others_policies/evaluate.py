@@ -81,7 +81,7 @@ def main() -> None:
         told,
         given.to or folder / EPISODES,
         evaluated=evaluated,
-        cameras=embodiment.cameras,
+        robot=embodiment,
         executing_ms=1e3 * horizon / embodiment.timing.action_hz,
     )
     successes = sum(result.success for result in track(results, folder.name, total=given.episodes))

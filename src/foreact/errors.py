@@ -59,15 +59,16 @@ class UnknownNameError(ConfigurationError):
 class NotInstalledError(ForeactError, ImportError):
     """A part of foreact whose packages are not installed."""
 
-    def __init__(self, what: str, *, missing: str | None, extra: str):
+    def __init__(self, what: str, *, missing: str | None, extra: str = "policy", cure: str | None = None):
         """Compose the message.
 
         Args:
             what: What cannot be used.
             missing: The package that was not found.
             extra: Which extra of foreact brings it.
+            cure: What to do, where no extra brings it.
         """
-        super().__init__(what, got=f"{missing} is not installed", cure=f'pip install "foreact[{extra}]"')
+        super().__init__(what, got=f"{missing} is not installed", cure=cure or f'pip install "foreact[{extra}]"')
 
 
 class InputError(ForeactError, ValueError):

@@ -27,8 +27,21 @@ def quiet(*names: str) -> Iterator[None]:
 
 with quiet(*_LOGGERS):
     from diffusers import AutoencoderKLWan
-    from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, patchify, unpatchify
+    from diffusers.models.autoencoders.autoencoder_kl_wan import (
+        WanCausalConv3d,
+        WanRMS_norm,
+        patchify,
+        unpatchify,
+    )
     from diffusers.models.embeddings import get_timestep_embedding
     from diffusers.optimization import get_scheduler
 
-__all__ = ["AutoencoderKLWan", "WanCausalConv3d", "get_scheduler", "get_timestep_embedding", "patchify", "unpatchify"]
+__all__ = [
+    "AutoencoderKLWan",
+    "WanCausalConv3d",
+    "WanRMS_norm",
+    "get_scheduler",
+    "get_timestep_embedding",
+    "patchify",
+    "unpatchify",
+]

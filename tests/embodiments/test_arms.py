@@ -127,6 +127,27 @@ def test_joint_round_trip(representation, joints, first, unit):
     np.testing.assert_allclose(arm.from_channels(universal, initial), actions[:, [2, 0, 1]], atol=1e-9)
 
 
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+@pytest.mark.parametrize("entries", [(1, 0), (0, 2, 1)])
+def test_a_hand_that_never_turns_is_its_position_in_metres(representation, entries):
+    arm = Arm(
+        side="right",
+        space="end_effector",
+        representation=representation,
+        entries=entries,
+        position_unit_m=0.01,
+    )
+    actions, initial = np.random.default_rng(0).normal(size=(5, 3)), np.ones((1, 3))
+    universal = arm.to_channels(actions, initial)
+    origin = initial if representation == "relative" else 0 * initial
+    np.testing.assert_allclose(universal, 0.01 * (actions - origin)[:, entries])
+    np.testing.assert_allclose(arm.from_channels(universal, initial), actions[:, entries])
+    assert arm.channels == slice(7, 7 + len(entries)) and arm.num_joints == 0
+    held = arm.hold(np.array([3.0, 4.0, 5.0]))
+    expected = [0.0] * len(entries) if representation == "delta" else np.array([3.0, 4.0, 5.0])[list(entries)]
+    np.testing.assert_array_equal(held, expected)
+
+
 def test_hold_keeps_targets_and_stops_increments():
     state = np.array([1.0, 2.0, 3.0, 0.0, 0.0, 0.6, 0.8])
     absolute, delta = (pose_arm("quaternion_xyzw", name) for name in ("absolute", "delta"))
@@ -142,7 +163,8 @@ def test_hold_keeps_targets_and_stops_increments():
         ({"entries": ()}, "left arm: number of joints; got: 0"),
         ({"entries": tuple(range(8))}, "number of joints; got: 8; allowed: 1 to 7"),
         ({"rotation": "axis_angle"}, "left arm: rotation format; got: axis_angle"),
-        ({"space": "end_effector"}, "rotation format; allowed: none in joint space, one in end_effector"),
+        ({"space": "end_effector", "entries": (0,)}, "number of entries; got: 1; allowed: 2 or 3 without a rotation"),
+        ({"space": "end_effector", "entries": (0, 1, 2, 3)}, "number of entries; got: 4"),
         ({"space": "end_effector", "rotation": "euler_xyz"}, r"number of entries; got: 2; allowed: 3 \+ 3"),
         ({"rotation_unit_rad": 0.0}, "left arm: units"),
         ({"position_unit_m": float("nan")}, "left arm: units"),

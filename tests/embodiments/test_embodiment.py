@@ -47,7 +47,7 @@ def pose_actions(num: int, seed: int = 0) -> np.ndarray:
 
 
 def test_the_shipped_robots_are_found_by_name_and_by_path(tmp_path):
-    assert embodiment_names() == ("aloha", "libero_panda", "libero_published", "robotwin_aloha")
+    assert embodiment_names() == ("aloha", "libero_panda", "libero_published", "planar", "robotwin_aloha", "sawyer")
     path = tmp_path / "mine.toml"
     path.write_text(
         """
@@ -168,7 +168,7 @@ def test_saved_text_names_only_what_differs_from_arms_and_antialiasing():
     assert LIBERO.to_dict()["channels"] == list(range(7)) and LIBERO.to_dict()["layout"]["resampling"] == "bilinear"
 
 
-@pytest.mark.parametrize("name", ["aloha", "libero_panda", "libero_published"])
+@pytest.mark.parametrize("name", ["aloha", "libero_panda", "libero_published", "planar", "sawyer"])
 @settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_round_trip_of_the_shipped_robots(name, data):

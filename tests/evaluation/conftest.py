@@ -1,10 +1,12 @@
 from collections.abc import Callable
 
+import gymnasium
 import numpy as np
 import pytest
 
 from foreact.simulation.disturbances import UNDISTURBED
 from foreact.simulation.environment import BimanualEnv
+from foreact.simulation.tasks import get_task
 
 
 class ToyEnv(BimanualEnv):
@@ -13,8 +15,11 @@ class ToyEnv(BimanualEnv):
     Episodes of even seeds succeed at step 13, in the middle of the second chunk; the others end at step 20.
     """
 
+    action_space = gymnasium.spaces.Box(-1.0, 2.0, (3,), np.float32)
+
     def __init__(self, task: str, *, cameras=("top", "wrist"), max_steps: int = 200, disturbance=UNDISTURBED):
-        self.disturbance = disturbance
+        self.task = get_task(task)
+        self.disturbance, self.max_steps = disturbance, max_steps
         self.resets: list[int] = []
         self.closed = False
         self._names = tuple(cameras)
@@ -42,7 +47,7 @@ class ToyEnv(BimanualEnv):
     def _told(self) -> dict:
         success = self._seed % 2 == 0 and self.num_steps >= 13
         progress = 1.0 if success else min(self.num_steps / 40, 0.5)
-        return {"success": success, "progress": progress, "stage": "done" if success else "push"}
+        return {"success": success, "is_success": success, "progress": progress, "stage": "done" if success else "push"}
 
     def state(self) -> np.ndarray:
         return self._joints
@@ -69,5 +74,5 @@ def toy_world(monkeypatch) -> list[ToyEnv]:
         made.append(ToyEnv(*args, **settings))
         return made[-1]
 
-    monkeypatch.setattr("foreact.evaluation.suite.BimanualEnv", make)
+    monkeypatch.setattr("foreact.environments.aloha.BimanualEnv", make)
     return made

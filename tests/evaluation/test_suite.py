@@ -214,7 +214,7 @@ def test_more_episodes_add_to_those_there(policy, toy_world, tmp_path) -> None:
     assert json.loads((tmp_path / "summary.json").read_text())["episodes"] == 1
 
 
-def test_what_is_evaluated_need_not_be_a_policy(toy_world, tmp_path) -> None:
+def test_what_is_evaluated_need_not_be_a_policy(policy, toy_world, tmp_path) -> None:
     ran: list[int] = []
 
     def run(env, seed: int):
@@ -222,7 +222,8 @@ def test_what_is_evaluated_need_not_be_a_policy(toy_world, tmp_path) -> None:
         assert env is toy_world[-1] and env.cameras == ("top",)
         return result(seed=seed, success=seed == 10), None
 
-    told = {"evaluated": {"policy": "abc"}, "cameras": ("top",), "executing_ms": 80.0}
+    robot = replace(policy.embodiment, layout=replace(policy.embodiment.layout, cameras=("top",)))
+    told = {"evaluated": {"policy": "abc"}, "robot": robot, "executing_ms": 80.0}
     first = list(evaluate_runs(run, replace(CONFIG, num_episodes=2), tmp_path, **told))
     assert ran == [10, 11] and [each.success for each in first] == [True, False] and toy_world[0].closed
     assert json.loads((tmp_path / "evaluation.json").read_text())["policy"] == "abc"

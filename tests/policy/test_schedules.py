@@ -53,6 +53,20 @@ def test_no_name_leaves_the_policys_own(tiny, networks) -> None:
     assert apply_schedule(policy, None, window=5).config == dataclasses.replace(policy.config, window=5)
 
 
+@pytest.mark.parametrize(("name", "steps"), [("one", (1, 1)), ("two", (2, 1))])
+def test_one_and_two_steps_are_for_policies_that_were_distilled(tiny, networks, name: str, steps: tuple) -> None:
+    distilled = tiny.policy(networks=networks, few_steps=True, s_stop=0.7, action_steps=5)
+    config = apply_schedule(distilled, name).config
+    assert (config.video_steps, config.action_steps, config.s_stop) == (*steps, 0.7)
+    with pytest.raises(ConfigurationError, match=r"not distilled.*foreact distill"):
+        apply_schedule(tiny.policy(networks=networks, video_steps=5, action_steps=10), name)
+
+
+def test_a_policy_whose_own_steps_are_as_few_may_name_them(tiny, networks) -> None:
+    policy = tiny.policy(networks=networks, video_steps=2, action_steps=1)
+    assert apply_schedule(policy, "two").config == policy.config
+
+
 def test_networks_are_shared(tiny, networks) -> None:
     assert apply_schedule(tiny.policy(networks=networks), "turbo").networks is networks
 
@@ -72,6 +86,7 @@ def test_only_steps_stop_and_guidance_change(name: str, steps: tuple, scales: tu
         s_stop=scales[2],
         video_guidance=scales[3],
         window=window,
+        few_steps=True,
     )
     config = dataclasses.replace(own, **SCHEDULES[name].changes(own))
     differing = {f.name for f in dataclasses.fields(own) if getattr(own, f.name) != getattr(config, f.name)}
@@ -118,16 +133,16 @@ def test_a_policy_that_broke_off_its_video_steps_is_spaced_anew(tiny, networks) 
 
 
 def test_of_a_policy_that_imagines_nothing_only_the_action_steps_change(tiny, networks) -> None:
-    policy = tiny.policy(networks=networks, imagines=False)
+    policy = tiny.policy(networks=networks, imagines=False, few_steps=True)
     for name, schedule in SCHEDULES.items():
         wanted = dataclasses.replace(policy.config, action_steps=schedule.action_steps)
         assert apply_schedule(policy, name).config == wanted
 
 
 def test_an_unknown_name_is_refused_and_the_known_ones_listed(tiny, networks) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown schedule.*exact, fast, turbo.*did you mean 'turbo'"):
+    with pytest.raises(UnknownNameError, match=r"unknown schedule.*exact, fast, one, turbo, two.*did you mean 'turbo'"):
         apply_schedule(tiny.policy(networks=networks), "turbos")
-    with pytest.raises(UnknownNameError, match="exact, fast, turbo"):
+    with pytest.raises(UnknownNameError, match="exact, fast, one, turbo, two"):
         get_schedule("")
 
 

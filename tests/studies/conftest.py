@@ -43,5 +43,5 @@ def toy_env(monkeypatch) -> list[int]:
             seeds.append(seed)
             return super().reset(seed=seed, options=options)
 
-    monkeypatch.setattr("foreact.evaluation.suite.BimanualEnv", Listed)
+    monkeypatch.setattr("foreact.environments.aloha.BimanualEnv", Listed)
     return seeds

@@ -241,6 +241,16 @@ def test_a_full_disk_keeps_the_previous_checkpoint(
     assert_same_files(tmp_path / "r", finished[0])
 
 
+def test_a_run_that_is_to_stop_saves_first_and_goes_on_to_the_same_weights(
+    tiny, recipe, dataset, finished, tmp_path, one_thread
+) -> None:
+    answers = iter([False, False, True])
+    stopped = train(recipe, [dataset], tiny.vae(), tmp_path / "r", should_stop=lambda: next(answers))
+    assert [progress.step for progress in stopped] == [1, 2, 3], "saved at step 3, between two checkpoints"
+    assert [progress.step for progress in run(recipe, dataset, tiny, tmp_path / "r")] == [4, 5]
+    assert_same_files(tmp_path / "r", finished[0])
+
+
 def test_held_out_episodes_are_never_learned_from(tiny, recipe, dataset) -> None:
     data = load_training_data(recipe, [dataset, dataset], tiny.vae())
     assert [len(source) for source in data.sources] == [3, 3]
@@ -258,7 +268,8 @@ def test_the_first_episodes_are_learned_from_as_if_no_others_had_been_recorded(t
     assert first.codec.to_dict() == alone.codec.to_dict()
     for mine, theirs in zip(first.sources[0], alone.sources[0], strict=True):
         assert torch.equal(mine.actions, theirs.actions)
-        torch.testing.assert_close(mine.latents, theirs.latents)  # encoded twice, perhaps on unlike numbers of threads
+        # Film and latents were made twice, perhaps on unlike numbers of threads; other episodes differ by more than 1.
+        torch.testing.assert_close(mine.latents, theirs.latents, atol=1e-2, rtol=0)
 
 
 def test_the_same_episodes_are_held_out_however_many_are_learned_from(tiny, recipe, dataset) -> None:

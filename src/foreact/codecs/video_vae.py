@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foreact.codecs.cpu_kernels import use_cpu_kernels
 from foreact.codecs.vae_files import load_autoencoder, save_autoencoder
 from foreact.errors import ConfigurationError, InputError
 from foreact.from_diffusers import AutoencoderKLWan, WanCausalConv3d, patchify, unpatchify
@@ -78,6 +79,7 @@ class VideoVAE(nn.Module):
         """
         super().__init__()
         self.autoencoder = autoencoder
+        use_cpu_kernels(autoencoder)
         config = autoencoder.config
         mean, std = config["latents_mean"], config["latents_std"]
         if (len(mean), len(std)) != (config["z_dim"], config["z_dim"]) or min(std) <= 0:

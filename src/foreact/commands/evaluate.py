@@ -12,6 +12,9 @@ from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName, named
 from foreact.commands.progress import console, progress_bar
+from foreact.commands.worlds import WORLD_NAMES, describe_protocol, name_world
+from foreact.environments.protocols import PROTOCOLS
+from foreact.environments.registry import OWN
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
 from foreact.evaluation.imagination import FrameErrors, frame_errors, mean_psnr_db
 from foreact.evaluation.pictures import write_video
@@ -32,19 +35,27 @@ class Settings:
 
     Example: foreact evaluate --policy tiny --task reach_cube --episodes 50 --out outputs/reach
 
+    In another simulator: foreact evaluate --policy runs/mw/policy --env metaworld/drawer-open-v3 --out outputs/drawer
+
     While somebody moves the cube: foreact evaluate --task reach_cube --disturbance nudge --out outputs/nudged
     """
 
-    task: Annotated[str, named(TASKS)]
-    """What the robot is to do."""
+    task: Annotated[str | None, named(TASKS, "TASK")] = None
+    """What the robot is to do: one of our own tasks, or with --env one of its tasks."""
     out: Path
     """Gets summary.json, episodes.jsonl and the videos."""
+    env: Annotated[str | None, named(WORLD_NAMES)] = None
+    """The world by name, where it is not our own; `docs/benchmarks.md` lists them."""
+    protocol: Annotated[str | None, named(PROTOCOLS)] = None
+    """How episodes are run and seen there; by default the first of the world's own."""
     policy: PolicyName = "tiny"
     """Name of a shipped policy, or a folder."""
     episodes: int = 50
     """Number of episodes."""
     seed: int = FIRST_HELD_OUT_SEED
     """Of the first; demonstrations use seeds far below."""
+    workers: int = 1
+    """Processes that share the episodes, one thread each; results are those of one process with `--threads 1`."""
     videos: int = 0
     """For how many episodes to write an mp4 of what was seen beside what was imagined."""
     controller: ControlMode = "synchronous"
@@ -71,7 +82,8 @@ class Settings:
 def run(settings: Settings) -> None:
     """Run the episodes that are missing, and print the summary of all."""
     config = EvaluationConfig(
-        task=settings.task,
+        task=name_world(settings.env, settings.task),
+        protocol=settings.protocol,
         num_episodes=settings.episodes,
         seed=settings.seed,
         controller=settings.controller,
@@ -88,7 +100,7 @@ def run(settings: Settings) -> None:
             write_video(settings.out / f"episode-{result.seed}.mp4", policy, record, caption)
             errors.append(frame_errors(policy, record))
 
-    summary = _run(policy, config, settings.out, film)
+    summary = _run(policy, config, settings.out, film if settings.videos else None, settings.workers)
     console.print(_summary_table(summary, policy))
     tell_imagination(errors)
     console.print(f"Everything is in [bold]{settings.out}[/].")
@@ -104,11 +116,11 @@ def tell_imagination(errors: list[FrameErrors]) -> None:
         )
 
 
-def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record) -> dict[str, Any]:
+def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record, workers: int) -> dict[str, Any]:
     successes = 0
     with progress_bar() as bar:
         shown = bar.add_task(config.task, total=config.num_episodes, figures="")
-        for count, result in enumerate(run_suite(policy, config, out, on_record=on_record), 1):
+        for count, result in enumerate(run_suite(policy, config, out, on_record=on_record, workers=workers), 1):
             successes += result.success
             bar.update(shown, completed=count, figures=f"{successes} of {count} succeeded")
     return json.loads((out / SUMMARY_FILE).read_text())
@@ -118,6 +130,8 @@ def _summary_table(summary: Mapping[str, Any], policy: Policy) -> Table:
     table = Table(show_header=False, box=None)
     low, high = summary["ci95_low"], summary["ci95_high"]
     table.add_row("task", summary["task"])
+    if not summary["world"].startswith(f"{OWN}/"):
+        table.add_row("protocol", describe_protocol(summary))
     if summary["disturbance"] != "none":
         table.add_row("disturbance", f"{summary['disturbance']}, in {summary['episodes_disturbed']} of the episodes")
     table.add_row("schedule", describe_steps(policy.config))

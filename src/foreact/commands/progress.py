@@ -1,5 +1,6 @@
 """Progress bars and threads, alike for all commands."""
 
+import os
 import time
 from typing import Any
 
@@ -90,6 +91,8 @@ def use_device(device: str, threads: int | None) -> torch.device:
         if threads < 1:
             raise ConfigurationError("threads", got=threads, allowed="1 or more")
         torch.set_num_threads(threads)
+    if device == "cuda" and (local := os.environ.get("LOCAL_RANK")):
+        device = f"cuda:{local}"  # torchrun started this process as one of several on the machine
     if device not in available_devices():
         cure = "no CUDA device is visible; install a CUDA build of torch" if device.startswith("cuda") else None
         raise ConfigurationError("device", got=device, allowed=", ".join(available_devices()), cure=cure)

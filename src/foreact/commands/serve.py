@@ -16,7 +16,8 @@ from foreact.errors import ConfigurationError
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import SCHEDULES
 from foreact.serving.admission import read_token
-from foreact.serving.config import Batching, Limits, ServerConfig
+from foreact.serving.config import OWN_DIALECT, Batching, Limits, ServerConfig
+from foreact.serving.dialects import DIALECTS
 from foreact.serving.logs import ServerLog
 from foreact.serving.preparation import prepare
 from foreact.serving.server import PolicyServer
@@ -49,6 +50,13 @@ class Settings:
     """Certificate (PEM); with key, connections are encrypted (wss://)."""
     key: Path | None = None
     """Its private key (PEM)."""
+    dialect: Annotated[str, named((OWN_DIALECT, *DIALECTS))] = OWN_DIALECT
+    """Whose clients are answered.
+
+    - foreact: our own and openpi's.
+    - lingbot: those of the released LingBot-VA, its LIBERO and RoboTwin evaluations.
+    - xpolicylab: those of XPolicyLab, which drive RoboTwin 2.0.
+    """
     schedule: Annotated[str | None, named(SCHEDULES)] = None
     """Numbers of denoising steps by name; the policy's own by default."""
     max_sessions: int = 64
@@ -71,6 +79,7 @@ def run(settings: Settings) -> None:
         certificate=settings.cert,
         key=settings.key,
         name=settings.policy,
+        dialect=settings.dialect,
         limits=Limits(sessions=settings.max_sessions, idle_s=settings.idle_s),
         batching=Batching(most=settings.max_batch),
     )
@@ -109,11 +118,16 @@ def _tell(server: PolicyServer, policy: Policy, config: ServerConfig) -> None:
     mode = next(mode for mode in ("grounded", "synchronous") if mode in facts.modes)
     cameras = ", ".join(f"{name} {height}x{width}" for name, (height, width) in facts.cameras.items())
     pages = server.address.replace("ws", "http", 1)
+    clients = [
+        f'Robot:   Client("{address}", "what to do", mode="{mode}"{secret})',
+        f'openpi:  WebsocketClientPolicy("{server.address}")',
+    ]
+    if config.dialect != OWN_DIALECT:
+        clients = [f"{config.dialect}: its own clients, at {server.address}"]
     lines = [
         f"[bold]{escape(config.name)}[/] ({facts.digest[:12]}) drives [bold]{escape(facts.embodiment)}[/]; "
         f"cameras: {escape(cameras)}.",
-        f'Robot:   Client("{address}", "what to do", mode="{mode}"{secret})',
-        f'openpi:  WebsocketClientPolicy("{server.address}")',
+        *clients,
         f"Health:  {pages}/healthz   Metrics: {pages}/metrics   Ctrl-C ends it.",
     ]
     if not config.is_private and not secure:

@@ -51,6 +51,12 @@ COMMANDS: dict[str, Command] = {
         module="init", group=MAKE, summary="Make the initial weights of a full-size network from published ones."
     ),
     "train": Command(module="train", group=MAKE, summary="Train a policy on encoded datasets."),
+    "distill": Command(
+        module="distill", group=MAKE, summary="Make a policy that computes a chunk in one or two steps, from another."
+    ),
+    "export": Command(
+        module="export", group=MAKE, summary="Copy a policy for use elsewhere, its weights at another precision."
+    ),
     "calibrate": Command(
         module="calibrate", group=MAKE, summary="Measure how far imagination may be off before a robot should stop."
     ),

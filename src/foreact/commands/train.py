@@ -1,6 +1,8 @@
 """`foreact train`."""
 
-from collections.abc import Mapping, Sequence
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +17,7 @@ from foreact.commands.progress import console
 from foreact.commands.train_progress import show
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
+from foreact.training.ranks import first_process
 from foreact.training.run import POLICY_FOLDER, Recipe, train
 
 DEFAULT = "tiny"
@@ -25,7 +28,8 @@ class Settings:
     """Train a policy on encoded datasets.
 
     Repeat the command after an interruption: it goes on exactly where it stopped. Every setting of the recipe can be
-    changed, for example --optimization.num-steps 500.
+    changed, for example --optimization.num-steps 500. On several GPUs start it by torchrun: each holds a part of the
+    weights, for example torchrun --standalone --nproc-per-node 8 -m foreact train --device cuda ...
 
     Example: foreact train --recipe tiny --data data/lift_cube --vae runs/vae/vae --out runs/tiny
     """
@@ -60,14 +64,37 @@ def defaults(words: Sequence[str], from_file: Mapping[str, Any]) -> dict[str, An
     return {"training": get_recipe(flag or kept or DEFAULT)}
 
 
+@contextmanager
+def _terminated() -> Iterator[list[int]]:
+    """Collect SIGTERMs instead of dying of them: the step under way is finished and saved (clusters send one first)."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run(settings: Settings) -> None:
     """Train, showing the loss of every step."""
+    console.quiet = not first_process()
     device, vae = settings.machine.use(), VideoVAE.from_pretrained(settings.vae)
     recipe = fit_to_robot(settings.training, get_recipe(settings.recipe), vae.spatial_factor)
     datasets = settings.reading.open(settings.data, recipe.robot())
-    steps = train(
-        recipe, datasets, vae, settings.out, initial=settings.initial, latents=settings.reading.latents, device=device
-    )
-    show(steps, console)
+    with _terminated() as terminated:
+        steps = train(
+            recipe,
+            datasets,
+            vae,
+            settings.out,
+            initial=settings.initial,
+            latents=settings.reading.latents,
+            device=device,
+            should_stop=lambda: bool(terminated),
+        )
+        show(steps, console)
     policy = settings.out / POLICY_FOLDER
+    if terminated:
+        console.print(f"Stopped by SIGTERM. All is saved in {settings.out}: repeat the command to go on.", markup=False)
+        raise SystemExit(128 + signal.SIGTERM)
     console.print(f"The policy is in [bold]{policy}[/]: foreact.load({str(policy)!r}).")

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 
+from foreact.data.bounds import check_inside
 from foreact.data.film import Film, open_film
 from foreact.data.lerobot_files import CURE
 from foreact.data.lerobot_layout import Clip, EpisodeRecord, Layout, is_depth, read_layout
@@ -45,6 +46,7 @@ class EpisodeDataset:
         """The dataset's own names that are not used, and what is used instead."""
         self._renaming = Renaming(f"dataset {self.root}", self._layout.info["features"], self.renames)
         paths = self._layout.paths()
+        check_inside(self.root, paths)
         missing = sorted(path for path in paths if not path.is_file())
         if missing:
             raise DatasetError(

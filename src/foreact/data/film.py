@@ -13,6 +13,7 @@ import av
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
+from foreact.data.bounds import check_pixels, check_regular
 from foreact.data.lerobot_files import CURE, refuse_pointer
 from foreact.data.safe_points import EVERY_FRAME_ALONE, SafePoint, SafePointFinder
 from foreact.errors import DatasetError
@@ -272,6 +273,13 @@ class _Decoder:
             if stamp in left:
                 if frame.is_corrupt:
                     raise DatasetError(f"video {self.film.path} is damaged", got=f"frame {left[stamp]}", cure=CURE)
+                if (frame.height, frame.width) != self.film.size:
+                    raise DatasetError(
+                        f"video {self.film.path}: frame {left[stamp]}",
+                        got=f"{frame.width} x {frame.height} pixels",
+                        allowed=f"{self.film.size[1]} x {self.film.size[0]}, as its header says",
+                        cure="it may be damaged: " + CURE,
+                    )
                 found[left.pop(stamp)] = frame.to_ndarray(format="rgb24")
 
     def close(self) -> None:
@@ -313,10 +321,12 @@ def _decode(film: Film, start: int, wanted: list[int], *, keep_open: bool) -> di
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     """Open a file's first video stream; FFmpeg's errors become ours."""
+    check_regular(path)
     with _errors_of(path), av.open(str(path)) as container:
         if not container.streams.video:
             raise DatasetError(f"video {path} is damaged", got="no video stream", cure=CURE)
         stream = container.streams.video[0]
+        check_pixels(f"video {path}", (stream.height, stream.width))
         # One thread: frames are small, and callers read several episodes side by side.
         stream.codec_context.thread_count = 1
         yield container, stream

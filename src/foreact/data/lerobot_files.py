@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from foreact.data.bounds import check_json_size, check_regular
 from foreact.errors import DatasetError
 from foreact.files import LFS_CURE, is_lfs_pointer
 
@@ -52,6 +53,8 @@ def parse_file(path: Path, parse: Callable[[], Any]) -> Any:
         raise DatasetError(f"{path} is missing", cure=CURE) from error
     except PermissionError as error:
         raise DatasetError(f"{path} may not be read", got=error.strerror, cure="check its permissions") from error
+    except RecursionError as error:
+        raise DatasetError(f"{path} is damaged", got="tables within tables, too deep to be read", cure=CURE) from error
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DatasetError(f"{path} is damaged", got=str(error), cure=CURE) from error
 
@@ -71,6 +74,7 @@ def read_json(path: Path) -> Any:
     Raises:
         DatasetError: The file is missing or damaged.
     """
+    check_json_size(path)
     return parse_file(path, lambda: json.loads(_text(path)))
 
 
@@ -83,8 +87,9 @@ def refuse_pointer(path: Path) -> None:
     """Refuse a file whose content was never fetched.
 
     Raises:
-        DatasetError: It is a git-lfs pointer, or empty.
+        DatasetError: It is a git-lfs pointer, or empty, or no regular file.
     """
+    check_regular(path)
     if is_lfs_pointer(path):
         raise DatasetError(f"{path} is a git-lfs pointer, not the file itself", cure=LFS_CURE)
     if path.is_file() and path.stat().st_size == 0:

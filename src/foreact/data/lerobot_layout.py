@@ -6,14 +6,15 @@ Everything is held in arrays, a few dozen bytes an episode, so that a hundred th
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
+from foreact.data.bounds import check_info, check_inside, check_lengths, open_parquet
 from foreact.data.lerobot_files import (
     CHUNKS_SIZE,
     CURE,
@@ -172,6 +173,7 @@ def read_layout(root: Path) -> Layout:
     if not path.is_file():
         what = f"no dataset at {root}" if root.is_dir() else f"no folder {root}"
         raise DatasetError(what, allowed=f"a LeRobot dataset, with {INFO_PATH}", cure="check the path")
+    check_inside(root, _meta_files(root))
     info = read_json(path)
     if not isinstance(info, dict):
         raise DatasetError(f"{path} is damaged", got=type(info).__name__, allowed="a table of names", cure=CURE)
@@ -184,11 +186,19 @@ def read_layout(root: Path) -> Layout:
             cure="convert it with LeRobot's own tools",
         )
     try:
+        check_info(root, info)
         layout = _READERS[version](root, info)
+        check_lengths(root, layout.numbers, layout.lengths)
     except (KeyError, TypeError, AttributeError) as error:
         raise DatasetError(f"dataset {root}: meta/ lacks an entry", got=str(error), cure=CURE) from error
     _check_counts(root, layout)
     return layout
+
+
+def _meta_files(root: Path) -> list[Path]:
+    """Return all that is read of `meta/`."""
+    meta = root / "meta"
+    return [*(path for path in meta.iterdir() if path.is_file()), *(meta / "episodes").glob("*/*.parquet")]
 
 
 def is_depth(feature: Mapping[str, Any]) -> bool:
@@ -258,7 +268,7 @@ def _episodes_table(root: Path) -> pa.Table:
     for path in sorted((root / "meta/episodes").glob("*/*.parquet")):
 
         def parse(path: Path = path) -> pa.Table:
-            with pq.ParquetFile(pa.OSFile(str(path))) as file:
+            with open_parquet(path) as file:
                 names = [name for name in file.schema_arrow.names if not name.startswith("stats/")]
                 return file.read(columns=names).replace_schema_metadata(None)
 
@@ -293,7 +303,7 @@ def _read_tasks(root: Path, info: Mapping[str, Any]) -> dict[int, str]:
         return {}
 
     def parse() -> pa.Table:
-        with pq.ParquetFile(pa.OSFile(str(path))) as file:
+        with open_parquet(path) as file:
             return file.read()
 
     table = parse_file(path, parse)
@@ -385,7 +395,9 @@ def _check_counts(root: Path, layout: Layout) -> None:
     if layout.num_episodes == episodes and rows == info.get("total_frames", rows):
         return
     last = max([episodes - 1, *layout.numbers.tolist()[-1:]])
-    gaps = sorted(set(range(last + 1)) - set(layout.numbers.tolist()))
+    known = set(layout.numbers.tolist())
+    # Not all of them: the last number may be any.
+    gaps = list(islice((number for number in range(last + 1) if number not in known), MANY + 1))
     named = f", without the numbers {', '.join(map(str, gaps[:MANY]))}" + " ..." * (len(gaps) > MANY) if gaps else ""
     raise DatasetError(
         f"dataset {root}: the episodes in meta/",

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from foreact.codecs.pixels import rgb_from_image
+from foreact.data.bounds import check_inside, check_pixels
 from foreact.errors import DatasetError
 
 
@@ -32,18 +33,26 @@ def read_cell(cell: Any, root: Path, where: str) -> UInt8[np.ndarray, "height wi
         raise DatasetError(where, got=type(cell).__name__, allowed="the bytes of a PNG or JPEG picture")
     try:
         with Image.open(io.BytesIO(content)) as image:
+            check_pixels(where, (image.height, image.width))
             return rgb_from_image(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise DatasetError(
             f"{where} is damaged", got=str(error), cure="download or record the dataset again"
         ) from error
 
 
 def cell_bytes(cell: Any, root: Path) -> bytes | None:
-    """Return the PNG or JPEG file in a parquet cell, or the one it refers to; None if there is none."""
+    """Return the PNG or JPEG file in a parquet cell, or the one it refers to; None if there is none.
+
+    Raises:
+        DatasetError: It refers to a file outside the dataset.
+    """
     path = None
     if isinstance(cell, Mapping):
         path, cell = cell.get("path"), cell.get("bytes")
     if isinstance(cell, (bytes, bytearray)):
         return bytes(cell)
-    return (root / path).read_bytes() if cell is None and path and (root / path).is_file() else None
+    if cell is not None or not path or not (root / path).is_file():
+        return None
+    check_inside(root, [root / path])
+    return (root / path).read_bytes()

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int
 
+from foreact.data.bounds import open_parquet
 from foreact.data.lerobot_files import CURE, parse_file
 from foreact.data.row_checks import check_row_numbers
 from foreact.errors import DatasetError
@@ -94,9 +94,7 @@ class TableFile:
             DatasetError: The file is damaged.
         """
         if not len(rows):
-            return (
-                parse_file(self.path, lambda: pq.read_schema(pa.OSFile(str(self.path)))).empty_table().select(columns)
-            )
+            return parse_file(self.path, lambda: _schema(self.path)).empty_table().select(columns)
         groups = np.searchsorted(self.group_starts, rows, side="right") - 1
         parts, order = [], []
         for group in np.unique(groups):
@@ -124,7 +122,7 @@ def open_table(path: Path) -> TableFile:
 @lru_cache(maxsize=KEPT_FILES)
 def _open(path: Path, version: tuple[int, int]) -> TableFile:
     def parse() -> TableFile:
-        with pq.ParquetFile(pa.OSFile(str(path))) as file:
+        with open_parquet(path) as file:
             names = tuple(file.schema_arrow.names)
             sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
             table = file.read(columns=[name for name in NUMBERS if name in names])
@@ -133,6 +131,11 @@ def _open(path: Path, version: tuple[int, int]) -> TableFile:
         return TableFile(path=path, version=version, columns=names, group_starts=starts, numbers=numbers)
 
     return parse_file(path, parse)
+
+
+def _schema(path: Path) -> pa.Schema:
+    with open_parquet(path) as file:
+        return file.schema_arrow
 
 
 def _integers(column: pa.ChunkedArray) -> Int[np.ndarray, " rows"]:
@@ -146,7 +149,7 @@ def _integers(column: pa.ChunkedArray) -> Int[np.ndarray, " rows"]:
 @lru_cache(maxsize=KEPT_GROUPS)
 def _read_group(path: Path, version: tuple[int, int], group: int, columns: tuple[str, ...]) -> pa.Table:
     def parse() -> pa.Table:
-        with pq.ParquetFile(pa.OSFile(str(path))) as file:
+        with open_parquet(path) as file:
             return file.read_row_group(group, columns=list(columns))
 
     return parse_file(path, parse)

@@ -33,9 +33,10 @@ class Arm:
     """What the model sees. `absolute`: the robot's targets. `delta`: the robot's own commands are increments.
     `relative`: the robot's targets are absolute, the model's are relative to the episode's first pose."""
     entries: tuple[int, ...]
-    """Indices in the action vector: the joints from base to hand, or x, y, z and the rotation's numbers."""
+    """Indices in the action vector: the joints from base to hand; or x, y, z and the rotation's numbers; or, for a hand
+    that never turns, x, y, z alone (x, y for a robot that moves in a plane)."""
     rotation: RotationFormat | None = None
-    """The robot's own rotation format; end-effector space only."""
+    """The robot's own rotation format, in end-effector space; None in joint space, and for a hand that never turns."""
     position_unit_m: float = 1.0
     """Metres per unit of the robot's position entries; end-effector space only."""
     rotation_unit_rad: float = 1.0
@@ -51,9 +52,11 @@ class Arm:
         what = f"{self.side} arm"
         if self.space == "joint" and not 1 <= len(self.entries) <= 7:
             raise ConfigurationError(f"{what}: number of joints", got=len(self.entries), allowed="1 to 7")
-        if (self.space == "joint") != (self.rotation is None):
-            allowed = "none in joint space, one in end_effector space"
-            raise ConfigurationError(f"{what}: rotation format", got=self.rotation, allowed=allowed)
+        if self.space == "joint" and self.rotation is not None:
+            raise ConfigurationError(f"{what}: rotation format", got=self.rotation, allowed="none in joint space")
+        if self.space == "end_effector" and self.rotation is None and len(self.entries) not in (2, 3):
+            allowed = "2 or 3 without a rotation: x, y or x, y, z"
+            raise ConfigurationError(f"{what}: number of entries", got=len(self.entries), allowed=allowed)
         if self.rotation is not None and len(self.entries) != 3 + num_numbers(self.rotation):
             allowed = f"3 + {num_numbers(self.rotation)} for {self.rotation}"
             raise ConfigurationError(f"{what}: number of entries", got=len(self.entries), allowed=allowed)
@@ -77,9 +80,15 @@ class Arm:
     def channels(self) -> slice:
         """The universal channels this arm fills, the gripper's apart."""
         if self.space == "end_effector":
-            return END_EFFECTOR[self.side]
+            start = END_EFFECTOR[self.side].start
+            return slice(start, start + len(self.entries)) if self.rotation is None else END_EFFECTOR[self.side]
         start = JOINTS[self.side].start
         return slice(start, start + self.num_joints)
+
+    @property
+    def _plain_unit(self) -> float:
+        """Radians per unit of a joint, or metres per unit of a position without rotation."""
+        return self.rotation_unit_rad if self.space == "joint" else self.position_unit_m
 
     def to_channels(self, actions: np.ndarray, initial: np.ndarray | None) -> Float[np.ndarray, "time channels"]:
         """The values of `channels` for the robot's actions.
@@ -94,7 +103,7 @@ class Arm:
         first = initial if self.representation == "relative" else None
         if self.rotation is None:
             origin = 0.0 if first is None else first[:, self.entries]
-            return (actions[:, self.entries] - origin) * self.rotation_unit_rad
+            return (actions[:, self.entries] - origin) * self._plain_unit
         position, rotation = self._pose(actions, self.rotation)
         if first is not None:
             # Positions subtract in the robot's base frame, rotations divide in the hand's: the published
@@ -113,7 +122,7 @@ class Arm:
         """
         first = initial if self.representation == "relative" else None
         if self.rotation is None:
-            return values / self.rotation_unit_rad + (0.0 if first is None else first[:, self.entries])
+            return values / self._plain_unit + (0.0 if first is None else first[:, self.entries])
         position = values[:, :3]
         rotation = decode_rotation(values[:, 3:], "quaternion_xyzw", f"the {self.side} arm")
         if first is not None:

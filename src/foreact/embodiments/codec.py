@@ -85,7 +85,7 @@ class ActionCodec:
         robot, ranges = self.embodiment, []
         low, high = robot.limits
         for arm in robot.arms:
-            joints = [] if arm.rotation is not None or arm.representation != "absolute" else list(arm.entries)
+            joints = list(arm.entries) if arm.space == "joint" and arm.representation == "absolute" else []
             channels = range(arm.channels.start, arm.channels.start + len(joints))
             for entry, channel in zip(joints, channels, strict=True):
                 limits = low[entry], high[entry]

@@ -17,11 +17,11 @@ from foreact.control.latency import constant
 from foreact.control.report import DriveReport
 from foreact.control.worker import VirtualWorker, Worker
 from foreact.embodiments import Embodiment, Timing
+from foreact.environments.environment import Environment
 from foreact.evaluation.robots import SimulatedRobot
 from foreact.evaluation.smoothness import seam_jerk
 from foreact.policy.controllers import ControlMode, PolicyController, control_config
 from foreact.policy.policy import Policy
-from foreact.simulation.environment import BimanualEnv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class EpisodeRecord:
 
 def evaluate_episode(
     policy: Policy,
-    env: BimanualEnv,
+    env: Environment,
     seed: int,
     *,
     mode: ControlMode = "synchronous",
@@ -145,7 +145,7 @@ def evaluate_episode(
 
 def evaluate_controller(
     start: Callable[[SimulatedRobot, int], Controller],
-    env: BimanualEnv,
+    env: Environment,
     seed: int,
     *,
     embodiment: Embodiment,
@@ -276,7 +276,7 @@ def _result(record: EpisodeRecord, robot: SimulatedRobot, report: DriveReport, s
     disagreements = [placed.chunk.disagreement for placed in record.chunks]
     return EpisodeResult(
         seed=seed,
-        success=bool(info["success"]),
+        success=bool(info["is_success"]),
         progress=float(info["progress"]),
         steps=robot.num_steps,
         stage=str(info["stage"]),

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from foreact.simulation.environment import BimanualEnv
+from foreact.environments.environment import Environment
 from foreact.types import Observation
 
 
 class SimulatedRobot:
     """One episode of a simulated task."""
 
-    def __init__(self, env: BimanualEnv, *, seed: int, control_hz: float):
+    def __init__(self, env: Environment, *, seed: int, control_hz: float):
         """Reset the environment to the episode of that seed."""
         self._env, self._control_hz = env, control_hz
         _, self.info = env.reset(seed=seed)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,23 +11,25 @@ from typing import Any
 import numpy as np
 
 from foreact.control.latency import constant
+from foreact.embodiments import Embodiment
+from foreact.environments.environment import Environment
+from foreact.environments.registry import OWN, find, protocol_of
 from foreact.errors import CheckpointError, ConfigurationError, check_seed
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, evaluate_episode
 from foreact.evaluation.statistics import wilson_interval
+from foreact.evaluation.workers import WorldSettings, check_workers, run_in_processes
 from foreact.files import write_whole
 from foreact.policy.controllers import ControlMode, check_mode
 from foreact.policy.policy import Policy
 from foreact.settings import to_plain
 from foreact.simulation.disturbances import UNDISTURBED, Disturbance
-from foreact.simulation.environment import BimanualEnv
-from foreact.simulation.tasks import get_task
 
 FIRST_HELD_OUT_SEED = 1_000_000
 """Demonstrations are recorded from seeds far below, so no evaluated episode was ever seen in training."""
 EPISODES_FILE = "episodes.jsonl"
 SUMMARY_FILE = "summary.json"
 
-RunEpisode = Callable[[BimanualEnv, int], tuple[EpisodeResult, EpisodeRecord]]
+RunEpisode = Callable[[Environment, int], tuple[EpisodeResult, EpisodeRecord]]
 """Runs the episode of a seed in a world that it resets."""
 
 
@@ -36,7 +38,7 @@ class EvaluationConfig:
     """What is evaluated, and how."""
 
     task: str
-    """Name of the task."""
+    """Name of a task of ours, or of a world, as `foreact.environments` knows it: metaworld/drawer-open-v3."""
     num_episodes: int = 50
     """Episodes, of seeds seed, seed + 1, ..."""
     seed: int = FIRST_HELD_OUT_SEED
@@ -52,9 +54,14 @@ class EvaluationConfig:
     """Actions of each chunk that are executed before the next begins; None: all."""
     disturbance: Disturbance = UNDISTURBED
     """What goes wrong on the way, drawn from each episode's seed."""
+    protocol: str | None = None
+    """Name of the world's protocol (`foreact.environments.protocols`); None: the first of its suite."""
 
     def __post_init__(self) -> None:
-        get_task(self.task)
+        suite, task = find(self.task)
+        if suite.name == OWN:  # the short form and the long one are the same evaluation
+            object.__setattr__(self, "task", task)
+        protocol_of(suite, self.protocol)
         if self.num_episodes < 1:
             raise ConfigurationError("num_episodes", got=self.num_episodes, allowed="1 or more")
         check_seed(self.seed)
@@ -75,6 +82,7 @@ def evaluate(
     folder: Path | str,
     *,
     on_record: Callable[[EpisodeResult, EpisodeRecord], None] | None = None,
+    workers: int = 1,
 ) -> Iterator[EpisodeResult]:
     """Run the episodes that `folder` does not hold yet, yielding each result; then write the summary.
 
@@ -84,10 +92,13 @@ def evaluate(
         policy: Evaluated.
         config: What and how.
         folder: Gets `evaluation.json`, `episodes.jsonl` and `summary.json`.
-        on_record: Told everything about each new episode, for videos.
+        on_record: Told everything about each new episode, for videos; with one worker only.
+        workers: Processes that episodes are spread over, one thread each; results are those of one process with one
+            thread.
 
     Raises:
         CheckpointError: `folder` holds an evaluation of other settings or of another policy.
+        ConfigurationError: The policy's robot is not the one of the world, or settings do not go together.
     """
     per_frame = policy.embodiment.timing.actions_per_latent_frame
     if config.execution_horizon is not None and (
@@ -112,9 +123,10 @@ def evaluate(
         config,
         Path(folder),
         evaluated={"inference": to_plain(policy.config), "policy": policy.digest()},
-        cameras=policy.embodiment.cameras,
+        robot=policy.embodiment,
         executing_ms=1e3 * horizon / policy.embodiment.timing.action_hz,
         on_record=on_record,
+        workers=workers,
     )
 
 
@@ -124,9 +136,10 @@ def evaluate_runs(
     folder: Path,
     *,
     evaluated: Mapping[str, Any],
-    cameras: Sequence[str],
+    robot: Embodiment,
     executing_ms: float,
     on_record: Callable[[EpisodeResult, EpisodeRecord], None] | None = None,
+    workers: int = 1,
 ) -> Iterator[EpisodeResult]:
     """Run the episodes that `folder` does not hold yet, as `evaluate` does, whatever drives the robot.
 
@@ -135,34 +148,64 @@ def evaluate_runs(
         config: Which episodes.
         folder: Gets `evaluation.json`, `episodes.jsonl` and `summary.json`.
         evaluated: Plain data that names what is evaluated, by its weights for example.
-        cameras: Which cameras take pictures.
+        robot: Whose actions these are; its cameras take pictures.
         executing_ms: How long the robot takes to execute what it executes of a chunk.
-        on_record: Told everything about each new episode, for videos.
+        on_record: Told everything about each new episode, for videos; with one worker only.
+        workers: Processes that episodes are spread over; `run` is sent to them if there are several.
 
     Raises:
         CheckpointError: `folder` holds an evaluation of other settings or of something else.
+        ConfigurationError: The robot is not the one of the world.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {name: value for name, value in to_plain(config).items() if name != "num_episodes"}
-    if config.disturbance.is_none:  # as evaluations were described before there was any
-        del settings["disturbance"]
-    _claim(folder, {"evaluation": settings, **evaluated})
-    results = {result.seed: result for result in read_results(folder)}
-    seeds = range(config.seed, config.seed + config.num_episodes)
-    max_steps = round(config.patience * config.disturbance.extra_time * get_task(config.task).max_steps)
-    env = BimanualEnv(config.task, cameras=cameras, max_steps=max_steps, disturbance=config.disturbance)
+    check_workers(workers)
+    if workers > 1 and on_record is not None:
+        got, cure = f"{workers} workers", "use one worker for videos"
+        raise ConfigurationError("records of episodes", got=got, allowed="one worker", cure=cure)
+    world = WorldSettings(
+        name=config.task,
+        robot=robot,
+        protocol=config.protocol,
+        patience=config.patience,
+        disturbance=config.disturbance,
+    )
+    env = world.make()  # also where other processes do the work: what is wrong is said before they begin
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder, {**_settings(config), **evaluated})
+        results = {result.seed: result for result in read_results(folder)}
+        seeds = range(config.seed, config.seed + config.num_episodes)
+        missing = [seed for seed in seeds if seed not in results]
+        if workers > 1 and missing:
+            new = ((seed, result, None) for seed, result in run_in_processes(run, world, missing, workers))
+        else:
+            new = ((seed, *run(env, seed)) for seed in missing)
         for seed in seeds:
             if seed not in results:
-                results[seed], record = run(env, seed)
+                _, results[seed], record = next(new)
                 _append(folder, results[seed])
-                if on_record:
+                if on_record and record is not None:
                     on_record(results[seed], record)
             yield results[seed]
+        new.close()
     finally:
         env.close()
     summary = summarise(config, [results[seed] for seed in seeds], executing_ms=executing_ms)
     write_whole(folder / SUMMARY_FILE, (json.dumps(summary, indent=1) + "\n").encode())
+
+
+def _settings(config: EvaluationConfig) -> dict[str, Any]:
+    """Return what decides an evaluation's episodes beside the policy."""
+    settings = {name: value for name, value in to_plain(config).items() if name != "num_episodes"}
+    # Evaluations of our own tasks are described as they were before there was anything else.
+    if config.disturbance.is_none:
+        del settings["disturbance"]
+    if config.protocol is None:
+        del settings["protocol"]
+    suite, _ = find(config.task)
+    if suite.name == OWN:
+        return {"evaluation": settings}
+    world = {"protocol": to_plain(protocol_of(suite, config.protocol)), "versions": suite.versions()}
+    return {"evaluation": settings, "world": world}
 
 
 def summarise(config: EvaluationConfig, results: list[EpisodeResult], *, executing_ms: float) -> dict[str, Any]:
@@ -181,9 +224,13 @@ def summarise(config: EvaluationConfig, results: list[EpisodeResult], *, executi
     disagreements = [value for result in results for value in result.disagreement]
     jerks = [result.seam_jerk for result in results if result.seam_jerk is not None]
     chunk_ms = float(np.median(costs))
+    suite, task = find(config.task)
     stages = sorted({name for result in results for stages in result.stage_ms for name in stages})
     return {
         "task": config.task,
+        "world": f"{suite.name}/{task}",
+        "protocol": protocol_of(suite, config.protocol).name,
+        "versions": suite.versions(),
         "episodes": len(results),
         "success_rate": successes / len(results),
         "ci95_low": low,

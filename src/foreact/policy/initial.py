@@ -52,6 +52,22 @@ def load_initial(folder: Path, config: TransformerConfig) -> WorldActionModel:
     Raises:
         CheckpointError: The folder is damaged, or its network has other sizes.
     """
+    tensors = open_initial(folder, config)
+    model = WorldActionModel(config)
+    load_strictly(model, tensors.items(), what=f"initial weights in {folder}", dtype=next(model.parameters()).dtype)
+    return model
+
+
+def open_initial(folder: Path, config: TransformerConfig) -> TensorFolder:
+    """Return the weights in `folder`, to be read one by one, once it is sure that they are of such a network.
+
+    Args:
+        folder: Written by `foreact init`, or a policy's.
+        config: Of the network wanted. The canvas and the number of actions may differ: no weight depends on them.
+
+    Raises:
+        CheckpointError: The folder is damaged, or its network has other sizes.
+    """
     told = _read(folder)
     try:
         theirs = from_plain(TransformerConfig, told["transformer"], "transformer")
@@ -63,10 +79,7 @@ def load_initial(folder: Path, config: TransformerConfig) -> WorldActionModel:
         raise CheckpointError(
             f"sizes of the initial weights in {folder}", got=differing, allowed={name: ours[name] for name in differing}
         )
-    model = WorldActionModel(config)
-    tensors = TensorFolder.open(folder, STEM, "initial weights")
-    load_strictly(model, tensors.items(), what=f"initial weights in {folder}", dtype=next(model.parameters()).dtype)
-    return model
+    return TensorFolder.open(folder, STEM, "initial weights")
 
 
 def initial_text_encoder(folder: Path, config: TransformerConfig) -> TextEncoder:

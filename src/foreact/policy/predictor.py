@@ -73,6 +73,9 @@ class InferenceConfig:
     disagreement_threshold: float | None = None
     """Distance of observed from imagined latents above which an asynchronous controller waits to see (`foreact
     calibrate`); None: never."""
+    few_steps: bool = False
+    """The network was distilled (`foreact distill`): one step leads from noise to the end, and the schedules `one` and
+    `two` may be used."""
     video_steps_executed: int | None = None
     """Take only the first so many of the video's steps, and let the actions read what the last of them saw. None:
     all of them, spaced anew up to `s_stop`."""
@@ -376,7 +379,7 @@ class Predictor:
             together.stream_input(kind, values, torch.full((num, 1), flow_time, device=self.device), rows)
             for kind, (values, flow_time) in zip(KINDS, given, strict=True)
         ]
-        self.model(*inputs, together.text(rows), together.attention)
+        self.model(*inputs, together.text(rows), together.attention, num_wanted=(0, 0))
 
     def predict(self, rollout: Rollout, ahead: Ahead | None = None) -> Prediction:
         """Return the next chunk; the cache is left with nothing imagined."""
@@ -497,7 +500,7 @@ class Predictor:
         """Return what `_denoise_video` does, for the frames that given actions lead to (forward dynamics)."""
         origins = self._origins([rollout.last_action for rollout in together.rollouts])
         with _forgetting(together.rollouts):
-            together.run("action", actions - origins, 1.0, rows=self.config.rows)
+            together.keep("action", actions - origins, 1.0, rows=self.config.rows)
             for rollout in together.rollouts:
                 rollout.cache.append_imagined(actions.shape[1] * self.model.config.action_tokens)
             return self._denoise_video(together)
@@ -507,7 +510,7 @@ class Predictor:
         config = self.config
         point, guess = self._denoise_video(together)
         if config.video_steps_executed is None:
-            together.run("video", together.hold("video", point), config.s_stop, rows=config.rows)
+            together.keep("video", together.hold("video", point), config.s_stop, rows=config.rows)
         for rollout in together.rollouts:
             rollout.cache.append_imagined(point.shape[1] * point.shape[2])
         return self._pictures(together.hold("video", guess))

@@ -75,10 +75,20 @@ class Together:
             flow_time: Of all frames that are not known.
             rows: 1 runs the conditional rows alone.
         """
+        velocity = self._pass(kind, values, flow_time, rows, None)[0 if kind == "video" else 1]
+        assert velocity is not None  # that stream was given
+        return velocity.float().unflatten(0, (len(self.rollouts), rows))
+
+    def keep(self, kind: Kind, values: Tensor, flow_time: float, *, rows: int) -> None:
+        """Leave one stream's keys and values in the caches, as `run` does; no velocity is computed."""
+        self._pass(kind, values, flow_time, rows, (0, 0))
+
+    def _pass(
+        self, kind: Kind, values: Tensor, flow_time: float, rows: int, num_wanted: tuple[int, int] | None
+    ) -> tuple[Tensor | None, Tensor | None]:
         given = self.stream_input(kind, values, self._times(kind, flow_time, values.shape[2]), rows)
         streams = (given, None) if kind == "video" else (None, given)
-        velocity = self._model(*streams, self.text(rows), self.attention)[0 if kind == "video" else 1]
-        return velocity.float().unflatten(0, (len(self.rollouts), rows))
+        return self._model(*streams, self.text(rows), self.attention, num_wanted=num_wanted)
 
     def stream_input(self, kind: Kind, values: Tensor, flow_time: Tensor, rows: int) -> StreamInput:
         """Return values [rollouts, ...] and flow times [rollouts, ...] for `rows` rows of each rollout."""

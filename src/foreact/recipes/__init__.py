@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 from foreact.errors import UnknownNameError
+from foreact.recipes.elsewhere import tiny_libero, tiny_metaworld
 from foreact.recipes.small import small
 from foreact.recipes.tiny import tiny, tiny_disturbed, tiny_grounded, tiny_reactive
-from foreact.recipes.wan5b import wan5b, wan5b_shared
+from foreact.recipes.wan5b import wan5b, wan5b_lora, wan5b_shared
 from foreact.training.run import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -13,8 +14,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny-disturbed": tiny_disturbed,
     "tiny-grounded": tiny_grounded,
     "tiny-reactive": tiny_reactive,
+    "tiny-metaworld": tiny_metaworld,
+    "tiny-libero": tiny_libero,
     "small": small,
     "wan5b": wan5b,
+    "wan5b-lora": wan5b_lora,
     "wan5b-shared": wan5b_shared,
 }
 

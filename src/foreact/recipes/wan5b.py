@@ -52,6 +52,15 @@ def wan5b() -> Recipe:
     )
 
 
+def wan5b_lora() -> Recipe:
+    """Return `wan5b`'s post-training for one large card: adapters on the video stream, the action stream in full.
+
+    Adapters want a rate about ten times that of all weights.
+    """
+    recipe = wan5b()
+    return replace(recipe, method="lora", optimization=replace(recipe.optimization, learning_rate=1e-4))
+
+
 def wan5b_shared() -> Recipe:
     """Return the recipe of the published variant: actions run through the video stream's own layers.
 

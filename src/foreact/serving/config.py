@@ -9,6 +9,7 @@ from foreact.serving.admission import is_this_machine
 
 LEAST_MESSAGE_BYTES, MOST_MESSAGE_BYTES = 4 * 2**20, 64 * 2**20
 """Between these a message's limit follows from the pictures of the policy's own cameras."""
+OWN_DIALECT = "foreact"
 _FRAMING_BYTES = 64 * 2**10
 _SHARE_OF_ONE_ADDRESS = 0.75
 
@@ -126,6 +127,8 @@ class ServerConfig:
     """PEM file."""
     name: str = "policy"
     """Of the policy, for people."""
+    dialect: str = OWN_DIALECT
+    """Whose messages are spoken: our own and openpi's, or a name in `foreact.serving.dialects`."""
     limits: Limits = field(default_factory=Limits)
     """How much of everything."""
     batching: Batching = field(default_factory=Batching)

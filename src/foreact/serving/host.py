@@ -55,6 +55,8 @@ class Host:
     def __init__(self, policy: Policy, config: ServerConfig):
         """Start the thread."""
         self._policy = with_room(policy)  # all sessions share one, so that they can be computed together
+        self.policy = self._policy
+        """The policy that answers."""
         self.limits = limits = config.limits.fitted(chunk_bytes(policy))
         """Beyond which it refuses, with every size filled in."""
         self.metrics = Metrics()
@@ -111,6 +113,17 @@ class Host:
             if self.sessions.num_removed != given_back:
                 given_back = self.sessions.num_removed
                 await loop.run_in_executor(self._reader, give_back)
+
+    async def call(self, work: Callable[[], Any]) -> Any:
+        """Return what `work` returns on the thread that computes.
+
+        Raises:
+            RefusalError: What was asked cannot be used, or too many wait.
+            BrokenSessionError: Something else went wrong.
+        """
+        if self.draining:
+            raise RefusalError("shutting_down", "policy server", got="is shutting down", cure="connect again later")
+        return await self._wait(lambda: self._engine.call(work, urgency=Urgency.STANDS))
 
     async def answer(self, connection: Connection, data: bytes | str) -> bytes | str:
         """Return what a message is answered with; a text only for openpi's clients, when they are refused."""

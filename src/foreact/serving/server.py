@@ -15,8 +15,10 @@ from foreact.control.protocol import RefusalError
 from foreact.errors import ConfigurationError
 from foreact.policy.policy import Policy
 from foreact.serving.admission import Guesses, is_this_machine, knows_token
-from foreact.serving.config import ServerConfig
+from foreact.serving.config import OWN_DIALECT, ServerConfig
 from foreact.serving.conversation import converse
+from foreact.serving.dialects import make_conversation
+from foreact.serving.dialects.dialect import converse_in_dialect
 from foreact.serving.host import Host
 from foreact.serving.logs import logger, socket_logger
 from foreact.serving.paced import TRY_AGAIN_LATER, Gate, PacedConnection
@@ -71,6 +73,8 @@ class PolicyServer:
         config = self._config
         self.host = Host(self._policy, config)
         limits = self.host.limits
+        if config.dialect != OWN_DIALECT:
+            await self._check_dialect()
         self._gate = Gate(limits, self.host.count_drop)
         self._guesses = Guesses()
         try:
@@ -100,6 +104,14 @@ class PolicyServer:
         self._tidying = asyncio.create_task(self.host.keep_tidy(self._gate.check_times))
         logger.info("listening", extra={"address": self.address, "policy": self.host.facts.digest})
 
+    async def _check_dialect(self) -> None:
+        """Refuse a dialect that is unknown, or that cannot speak of the policy's robot, before anybody connects."""
+        try:
+            make_conversation(self._config.dialect, self.host)
+        except ConfigurationError:
+            await asyncio.to_thread(self.host.close)
+            raise
+
     async def close(self) -> None:
         """Begin nothing new, finish what is being answered, then say good-bye (1001)."""
         self.host.draining = True
@@ -120,7 +132,11 @@ class PolicyServer:
         self._connections.add(connection)
         try:
             messages, send = socket.messages(), partial(self._send, socket)
-            await converse(self.host, connection, self.host.limits, messages, send)
+            if self._config.dialect == OWN_DIALECT:
+                await converse(self.host, connection, self.host.limits, messages, send)
+            else:
+                conversation = make_conversation(self._config.dialect, self.host)
+                await converse_in_dialect(conversation, connection, self.host.limits, messages, send)
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == _TOO_BIG:
                 most = f"up to {self.host.limits.message_bytes} bytes"

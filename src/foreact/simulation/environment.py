@@ -68,6 +68,17 @@ class BimanualEnv(gymnasium.Env):
         """What the draws of this episode beside its start come from: the seed given to `reset`."""
         self.num_steps = 0
 
+    suite = "aloha"
+    """The suite of `foreact.environments` that the tasks belong to."""
+    control_hz = float(scene.CONTROL_HZ)
+    num_starts = None
+    """Every seed is another start."""
+
+    @property
+    def task_name(self) -> str:
+        """Name of the task."""
+        return self.task.name
+
     @property
     def cameras(self) -> tuple[str, ...]:
         """The cameras that take pictures."""
@@ -177,10 +188,11 @@ class BimanualEnv(gymnasium.Env):
         return {"agent_pos": self.state(), "pixels": self.images()}
 
     def _info(self) -> dict[str, Any]:
-        done, total = self._judge.num_done, len(self.task.stages)
-        progress = {"stages_done": done, "num_stages": total, "progress": done / total}
+        num_done, total = self._judge.num_done, len(self.task.stages)
+        progress = {"stages_done": num_done, "num_stages": total, "progress": num_done / total}
         events = [event.to_dict() for event in self.events]
-        return {"stage": self._judge.stage, **progress, "success": self._judge.success, "disturbances": events}
+        done = self._judge.success
+        return {"stage": self._judge.stage, **progress, "success": done, "is_success": done, "disturbances": events}
 
     def _action_space(self) -> gymnasium.spaces.Box:
         limits = self.world.model.actuator_ctrlrange.reshape(2, 8, 2)[:, :7].copy()

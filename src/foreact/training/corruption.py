@@ -4,6 +4,7 @@ Every sample draws from a generator of its own, seeded by (seed, step, index in 
 is cut into micro-batches or spread over devices changes nothing.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +37,11 @@ class CorruptionConfig:
     action_prefix_probability: float = 0.0
     """Of a chunk's first actions being given and only the others to be decoded: those that are executed before the
     chunk arrives. Their number is uniform between 1 and a latent frame's."""
+    video_times: tuple[float, ...] = ()
+    """Flow times that a solver of the video visits, from 0 to where it stops: a chunk is at one of them, not the last,
+    drawn uniformly (distillation). Empty: anywhere between 0 and 1, as `video_shift` says."""
+    action_times: tuple[float, ...] = ()
+    """Likewise of the actions."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -50,6 +56,11 @@ class CorruptionConfig:
         for name in ("video_shift", "action_shift"):
             if getattr(self, name) <= 0:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="above 0")
+        for name in ("video_times", "action_times"):
+            times = getattr(self, name)
+            rises = all(now < after for now, after in itertools.pairwise(times))
+            if times and not (len(times) > 1 and times[0] == 0 and rises and times[-1] <= 1):
+                raise ConfigurationError(name, got=times, allowed="none, or two or more that rise from 0 to at most 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +119,8 @@ def corrupt(
     samples = []
     for index, generator in enumerate(generators):
         draw = _Draw(generator, layout, max_frames)
-        video = _noise_targets(latents[index], draw, config.video_shift)
-        action = _noise_targets(actions[index], draw, config.action_shift, channel_mask)
+        video = _noise_targets(latents[index], draw, config.video_shift, config.video_times)
+        action = _noise_targets(actions[index], draw, config.action_shift, config.action_times, channel_mask)
         history, history_time = _noise_history(latents[index], draw, config)
         dropped = torch.rand((), generator=generator) < config.text_dropout
         given = torch.zeros_like(batch.action_valid[index, 1:])
@@ -172,9 +183,12 @@ class _Draw:
         return noise[: len(like)]
 
 
-def _noise_targets(data: Tensor, draw: _Draw, shift: float, mask: Tensor | float = 1.0) -> "_Noised":
+def _noise_targets(
+    data: Tensor, draw: _Draw, shift: float, visited: tuple[float, ...], mask: Tensor | float = 1.0
+) -> "_Noised":
     """Return frames 1 .. F-1 noised; noise only where `mask` says."""
-    times = shift_flow_time(draw.uniform(), shift)[1:]
+    place = draw.uniform()[1:]
+    times = torch.tensor(visited)[(place * (len(visited) - 1)).long()] if visited else shift_flow_time(place, shift)
     noise = draw.normal(data)[1:] * mask
     return point_on_path(noise, data[1:], times), times, velocity_of_path(noise, data[1:])
 

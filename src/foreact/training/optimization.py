@@ -102,10 +102,10 @@ class Optimizers:
 
 def make_optimizer(model: nn.Module, config: OptimizationConfig) -> Optimizers:
     """Return what moves the model's weights: AdamW, of whose weights only matrices decay, and Muon if asked for."""
-    muon = {}
+    muon, trained = {}, {name: p for name, p in model.named_parameters() if p.requires_grad}
     if config.layer_matrices == "muon":
-        muon = {name: p for name, p in model.named_parameters() if p.ndim == 2 and _LAYER_MATRIX.search(name)}
-    others = [p for name, p in model.named_parameters() if name not in muon]
+        muon = {name: p for name, p in trained.items() if p.ndim == 2 and _LAYER_MATRIX.search(name)}
+    others = [p for name, p in trained.items() if name not in muon]
     groups = [
         {"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay, "lr_scale": 1.0},
         {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, "lr_scale": 1.0},

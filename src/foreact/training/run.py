@@ -3,8 +3,9 @@
 import copy
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,28 @@ from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
 from foreact.folders import only_writer
 from foreact.policy.checkpoint import CONFIG_FILE, save_policy, with_settings
-from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial
+from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial, open_initial
 from foreact.policy.instructions import kept
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
 from foreact.settings import read_json, to_plain
 from foreact.training.corruption import CorruptionConfig
+from foreact.training.methods import (
+    AdapterConfig,
+    Method,
+    base_weights,
+    check_method,
+    freeze,
+    frozen_digest,
+    merged_weights,
+    reset_adapters,
+)
 from foreact.training.optimization import OptimizationConfig, make_optimizer
-from foreact.training.processes import check_alone
+from foreact.training.ranks import ParallelConfig, Ranks, joined
+from foreact.training.sharded_state import complete_states, load_sharded, save_sharded, step_of
+from foreact.training.sharding import fill, shard_model
 from foreact.training.state import TrainingState
-from foreact.training.step import BatchConfig, Learner, take_step
+from foreact.training.step import BatchConfig, Learner, Targets, take_step
 from foreact.training.validation import open_loop_error, whole_chunks
 from foreact.transformer.initialization import ActionInitialization, initialize
 from foreact.transformer.model import TransformerConfig, WorldActionModel
@@ -59,6 +72,13 @@ class Recipe:
     """How it is optimised."""
     inference: InferenceConfig
     """How the trained policy computes its chunks, unless told otherwise."""
+    method: Method = "full"
+    """What is trained: all weights, the action stream alone (action), or that and adapters beside the video stream's
+    matrices (lora). The last two need weights to begin with."""
+    adapters: AdapterConfig = field(default_factory=AdapterConfig)
+    """Of `lora`."""
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    """How several processes divide the work, where `torchrun` has started more than one."""
     action_initialization: ActionInitialization = "interpolated"
     """Where the action stream starts from."""
     precision: str = "float32"
@@ -93,6 +113,12 @@ class Recipe:
             if (probability > 0) != claim:
                 got = f"corruption.{learned} {probability:g} with inference.{claimed} {claim}"
                 raise ConfigurationError("what is learned and used", got=got, allowed="both, or neither")
+        if self.parallel.shard > 1 and self.optimization.layer_matrices == "muon":
+            raise ConfigurationError(
+                "optimization.layer_matrices with sharded weights",
+                got="muon",
+                allowed="adamw: muon needs whole matrices",
+            )
         for name in ("save_every", "judge_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
@@ -129,7 +155,12 @@ class TrainingData:
 
 
 def load_training_data(
-    recipe: Recipe, datasets: list[EpisodeDataset], vae: VideoVAE, *, latents: Path | None = None
+    recipe: Recipe,
+    datasets: list[EpisodeDataset],
+    vae: VideoVAE,
+    *,
+    latents: Path | None = None,
+    codec: ActionCodec | None = None,
 ) -> TrainingData:
     """Return the datasets in model units, their last episodes held out.
 
@@ -141,14 +172,15 @@ def load_training_data(
         datasets: With their latents cached.
         vae: They were encoded with it.
         latents: Folder of the latents, if not with the datasets.
+        codec: The robot and its normalisation, where a policy already has one; None: the recipe's robot, and fitted.
 
     Raises:
         DatasetError: A dataset does not fit the robot, has no cached latents, or too few episodes.
     """
-    embodiment = recipe.robot()
+    embodiment = recipe.robot() if codec is None else codec.embodiment
     if recipe.num_episodes is not None:
         datasets = [_Ends(dataset, recipe.num_episodes, recipe.num_held_out) for dataset in datasets]
-    codec = fit_codec(datasets, embodiment)
+    codec = codec or fit_codec(datasets, embodiment)
     sources, held_out, notes = [], [], []
     for dataset in datasets:
         cache = LatentCache(dataset, vae, embodiment, elsewhere=latents)
@@ -199,6 +231,7 @@ def train(
     initial: Path | None = None,
     latents: Path | None = None,
     device: torch.device | str = "cpu",
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
     """Train, yielding after every step; carry on exactly where an interrupted call of the same settings stopped.
 
@@ -213,35 +246,51 @@ def train(
         initial: Weights to begin with, written by `foreact init`, or a policy to go on from; None: from nothing.
         latents: Folder of the latents, if not with the datasets.
         device: Where to train.
+        should_stop: Asked after every step, of every process; once one says yes, the run is saved, and ends.
 
     Raises:
         CheckpointError: `folder` holds a run of other settings, or a damaged one, or `initial` does not fit.
-        ConfigurationError: The recipe's text encoder can only come with initial weights, this is one of several
-            processes, or somebody else writes to `folder`.
+        ConfigurationError: The recipe's text encoder can only come with initial weights, the processes do not divide
+            as the recipe says, or somebody else writes to `folder`.
         DatasetError: See `load_training_data`.
         TrainingError: A loss or gradient is no finite number.
     """
-    check_alone()
-    with only_writer(folder):
+    device = torch.device(device)
+    with joined(device) as ranks, only_writer(folder) if ranks.is_first else nullcontext():
         data = load_training_data(recipe, datasets, vae, latents=latents)
-        networks = begin(recipe, vae, initial)
-        networks.model.to(device)
+        networks = begin(recipe, vae, initial, ranks, device)
         networks.vae.to(device).eval()
-        run = _Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial))
+        run = Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial), ranks=ranks)
         run.resume()
-        yield from run.steps()
+        yield from run.steps(should_stop)
 
 
-def begin(recipe: Recipe, vae: VideoVAE, initial: Path | None) -> Networks:
+def begin(
+    recipe: Recipe,
+    vae: VideoVAE,
+    initial: Path | None,
+    ranks: Ranks | None = None,
+    device: torch.device | str = "cpu",
+) -> Networks:
     """Return the networks that training starts with: drawn from the recipe's seed, or read from initial weights.
+
+    Where several processes train, the network's weights are sharded, and each reads its own part.
 
     Raises:
         CheckpointError: `initial` does not fit the recipe.
         ConfigurationError: The recipe's text encoder can only come with initial weights.
     """
-    sizes = recipe.transformer
+    sizes, ranks, device = recipe.transformer, ranks or Ranks(), torch.device(device)
+    check_method(recipe.method, sizes.is_shared, begins_with_weights=initial is not None)
     if initial is not None:
-        model, text_encoder = load_initial(initial, sizes), initial_text_encoder(initial, sizes)
+        text_encoder = initial_text_encoder(initial, sizes)
+        if ranks.world > 1:
+            model = _shard(recipe, ranks, device, open_initial(initial, sizes).items())
+        else:
+            model = load_initial(initial, sizes)
+            freeze(model, recipe.method, recipe.adapters)
+            reset_adapters(model, recipe.seed)
+            model.to(device)
         has_files = not isinstance(text_encoder, HashedWordEncoder)
         return Networks(model=model, vae=vae, text_encoder=text_encoder, text_files=initial if has_files else None)
     if sizes.text_length:
@@ -253,13 +302,33 @@ def begin(recipe: Recipe, vae: VideoVAE, initial: Path | None) -> Networks:
         )
     model = WorldActionModel(sizes)
     initialize(model, seed=recipe.seed, action=recipe.action_initialization)
-    return Networks(model=model, vae=vae, text_encoder=HashedWordEncoder(dim=recipe.text_dim))
+    if ranks.world > 1:
+        model = _shard(recipe, ranks, device, model.state_dict().items())
+    return Networks(model=model.to(device), vae=vae, text_encoder=HashedWordEncoder(dim=recipe.text_dim))
+
+
+def _shard(
+    recipe: Recipe, ranks: Ranks, device: torch.device, tensors: Iterable[tuple[str, torch.Tensor]]
+) -> WorldActionModel:
+    """Return the recipe's network, a part of its weights on each process, filled from whole tensors one by one."""
+    if recipe.optimization.layer_matrices == "muon":
+        raise ConfigurationError(
+            "optimization.layer_matrices with sharded weights", got="muon", allowed="adamw: muon needs whole matrices"
+        )
+    with torch.device("meta"):
+        model = WorldActionModel(recipe.transformer)
+        freeze(model, recipe.method, recipe.adapters)
+    mesh = ranks.mesh(recipe.parallel, device)
+    shard_model(model, mesh, bfloat16=recipe.precision == "bfloat16").to_empty(device=device)
+    fill(base_weights(model), tensors, "initial weights")
+    reset_adapters(model, recipe.seed)
+    return model
 
 
 def _what_is_computed(recipe: Recipe) -> dict[str, Any]:
     """Return the settings that a run has to keep when it is resumed; how it comes by its gradients may change."""
     settings = to_plain(recipe)
-    del settings["batch"]["recompute"], settings["batch"]["micro_batch"]
+    del settings["batch"]["recompute"], settings["batch"]["micro_batch"], settings["parallel"]
     return settings
 
 
@@ -272,10 +341,20 @@ def _without_motion(actions: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-class _Run:
-    """The moving parts of one call of `train`."""
+class Run:
+    """The moving parts of one call of `train`, or of `distillation.distill`."""
 
-    def __init__(self, recipe: Recipe, data: TrainingData, networks: Networks, folder: Path, origin: Any):
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: TrainingData,
+        networks: Networks,
+        folder: Path,
+        origin: Any,
+        make_targets: Callable[[TrainingState], Targets] | None = None,
+        ranks: Ranks | None = None,
+    ):
+        self._ranks = ranks or Ranks()
         self._recipe, self._data, self._networks, self._folder = recipe, data, networks, folder
         self._model = networks.model
         self._state = TrainingState(self._model, make_optimizer(self._model, recipe.optimization))
@@ -288,6 +367,8 @@ class _Run:
             channel_mask=data.codec.mask,
             seed=recipe.seed,
             bfloat16=recipe.precision == "bfloat16",
+            targets=None if make_targets is None else make_targets(self._state),
+            ranks=self._ranks,
         )
         self._judged, self._disagreement = "", None
         self._configuration = {
@@ -297,51 +378,80 @@ class _Run:
         }
         if origin is not None:
             self._configuration["initial"] = origin
+        if recipe.method != "full":
+            self._configuration["frozen"] = frozen_digest(self._model)
 
     def resume(self) -> None:
+        """Take over what an earlier call left in the folder, if there is anything."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        if (self._folder / STATE_FILE).exists():
-            self._state.load(self._folder / STATE_FILE, self._configuration)
+        whole, parts = self._folder / STATE_FILE, complete_states(self._folder)
+        if whole.exists():
+            self._state.load(whole, self._configuration)
+        if parts and step_of(parts[-1]) > self._state.step:  # written by another number of processes, later
+            load_sharded(self._state, parts[-1], self._configuration, self._ranks)
+        if self._state.step:
             saved = read_json(self._folder / POLICY_FOLDER / CONFIG_FILE)
             self._disagreement = saved["inference"]["disagreement_threshold"]
-        write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
+        if self._ranks.is_first:
+            write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
 
-    def steps(self) -> Iterator[Progress]:
-        from torch.utils.tensorboard import SummaryWriter  # recipes are read where nothing is trained, too
-
+    def steps(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
+        """Take the steps that are left, yielding after each; save and end early once a process is to stop."""
         recipe, state = self._recipe, self._state
         num_steps, notes = recipe.optimization.num_steps, self._data.notes
-        with SummaryWriter(self._folder / "tensorboard", purge_step=state.step) as log:
+        with self._log() as log:
             while state.step < num_steps:
                 progress = self._step(log)
                 done = state.step == num_steps
+                stops = self._ranks.any(should_stop()) and not done
                 if done or state.step % recipe.judge_every == 0:
                     self._judge(log)
-                if done or state.step % recipe.save_every == 0:
+                if done or stops or state.step % recipe.save_every == 0:
                     self._save()
                 yield replace(progress, judged=self._judged, notes=notes)
                 notes = ()
+                if stops:
+                    return
+
+    def _log(self) -> AbstractContextManager[Any]:
+        """Return TensorBoard's writer; None for all processes but the first."""
+        if not self._ranks.is_first:
+            return nullcontext()
+        from torch.utils.tensorboard import SummaryWriter  # recipes are read where nothing is trained, too
+
+        return SummaryWriter(self._folder / "tensorboard", purge_step=self._state.step)
 
     def _step(self, log: Any) -> Progress:
         recipe, state = self._recipe, self._state
         result, norm = take_step(state, self._learner, recipe.optimization)
-        for name, value in (*vars(result).items(), ("grad_norm", norm)):
+        for name, value in (*vars(result).items(), ("grad_norm", norm)) if self._ranks.is_first else ():
             log.add_scalar(f"train/{name}", value, state.step - 1)
         return Progress(step=state.step, num_steps=recipe.optimization.num_steps, judged=self._judged, **vars(result))
 
-    def policy(self) -> Policy:
-        """Return the policy as it stands, on the averaged weights."""
-        averaged = copy.deepcopy(self._model).eval()
-        averaged.load_state_dict(self._state.ema)
-        networks = replace(self._networks, model=averaged)
+    def policy(self) -> Policy | None:
+        """Return the policy as it stands, on the averaged weights, to the first process; to the others nothing."""
+        weights = merged_weights(self._state, self._recipe.adapters, keep=self._ranks.is_first)
+        if not self._ranks.is_first:
+            return None
+        with torch.device("meta"):
+            averaged = WorldActionModel(self._recipe.transformer).eval()
+        averaged.load_state_dict(weights, assign=True)
+        networks = replace(self._networks, model=averaged.to(next(self._model.parameters()).device))
         instructions = kept(sequence.instruction for source in self._data.sources for sequence in source)
         return Policy(networks, self._data.codec, self._recipe.inference, instructions=instructions)
 
     def _judge(self, log: Any) -> None:
+        """Measure the policy on held-out episodes; the first process does it while the others wait."""
         chunk = self._recipe.inference.latent_frames_per_chunk
         if not any(True for sequence in self._data.held_out for _ in whole_chunks(sequence, chunk)):
             return
-        error = open_loop_error(self.policy(), self._data.held_out, seed=self._recipe.seed)
+        policy = self.policy()
+        if policy is not None:
+            self._measure(policy, log)
+        self._ranks.wait()
+
+    def _measure(self, policy: Policy, log: Any) -> None:
+        error = open_loop_error(policy, self._data.held_out, seed=self._recipe.seed)
         figures = {name: value for name, value in vars(error).items() if value is not None}
         for name, value in figures.items():
             log.add_scalar(f"held_out/{name}", value, self._state.step)
@@ -355,7 +465,11 @@ class _Run:
         provenance = {"steps": self._state.step, **self._configuration}
         provenance.pop("actions")
         policy = self.policy()
-        if self._disagreement is not None:
-            policy = with_settings(policy, disagreement_threshold=self._disagreement)
-        save_policy(policy, self._folder / POLICY_FOLDER, provenance=provenance)
-        self._state.save(self._folder / STATE_FILE, self._configuration)
+        if policy is not None:
+            if self._disagreement is not None:
+                policy = with_settings(policy, disagreement_threshold=self._disagreement)
+            save_policy(policy, self._folder / POLICY_FOLDER, provenance=provenance)
+        if self._ranks.world > 1:
+            save_sharded(self._state, self._folder, self._configuration, self._ranks)
+        else:
+            self._state.save(self._folder / STATE_FILE, self._configuration)

@@ -4,6 +4,7 @@ One safetensors file holds weights, their moving average and the optimiser's mom
 configuration. No random state is stored: every draw is a function of (seed, step).
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from foreact.errors import CheckpointError
 from foreact.files import write_whole
 from foreact.training.optimization import Optimizers
+from foreact.training.sharding import put, whole
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 """What AdamW (the first two) and Muon remember of a weight."""
@@ -29,10 +31,29 @@ class TrainingState:
         self.optimizer = optimizer
         self.step = 0
         self.weights = {
-            name: value for name, value in model.state_dict(keep_vars=True).items() if isinstance(value, nn.Parameter)
+            name: value
+            for name, value in model.state_dict(keep_vars=True).items()
+            if isinstance(value, nn.Parameter) and value.requires_grad
         }
-        """By the names that they are stored under."""
+        """Those that are trained, by the names that they are stored under."""
         self.ema = {name: value.detach().clone() for name, value in self.weights.items()}
+
+    def averaged_weights(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """Return the moving average as whole tensors on the CPU, gathered one by one from all processes.
+
+        Args:
+            keep: False: take part in the gathering, and return nothing.
+        """
+        gathered = ((name, whole(value)) for name, value in self.ema.items())
+        return {name: value.detach().cpu().clone() for name, value in gathered if keep}
+
+    def averaged_model(self) -> nn.Module:
+        """Return a network whose weights are the moving average's own tensors: it follows every step."""
+        model = copy.deepcopy(self.model).requires_grad_(False).eval()
+        for name, value in model.state_dict(keep_vars=True).items():
+            if name in self.ema:
+                value.data = self.ema[name]
+        return model
 
     def save(self, path: Path, configuration: dict) -> None:
         """Write the state whole; a full disk leaves the previous one.
@@ -66,7 +87,7 @@ class TrainingState:
         try:
             with safe_open(path, framework="pt") as file:
                 header = file.metadata() or {}
-                _check_configuration(path, json.loads(header["configuration"]), configuration)
+                check_configuration(path, json.loads(header["configuration"]), configuration)
                 step = int(header["step"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
             self._check_shapes(tensors)
@@ -78,8 +99,8 @@ class TrainingState:
             ) from error
         self.step = step
         for name, parameter in self.weights.items():
-            parameter.copy_(tensors[f"model.{name}"])
-            self.ema[name].copy_(tensors[f"ema.{name}"])
+            put(parameter, tensors[f"model.{name}"])
+            put(self.ema[name], tensors[f"ema.{name}"])
             self._load_moments(parameter, name, tensors)
 
     def _check_shapes(self, tensors: dict[str, Tensor]) -> None:
@@ -91,12 +112,20 @@ class TrainingState:
     def _load_moments(self, parameter: nn.Parameter, name: str, tensors: dict[str, Tensor]) -> None:
         saved = {moment: tensors.get(f"{moment}.{name}") for moment in MOMENTS}
         remembered = self.optimizer.state_of(parameter)
-        remembered |= {moment: value.to(parameter.device) for moment, value in saved.items() if value is not None}
+        for moment, value in saved.items():
+            if value is not None:
+                remembered[moment] = torch.zeros_like(parameter)
+                put(remembered[moment], value)
         if saved["exp_avg"] is not None:
             remembered["step"] = torch.tensor(float(self.step), device=parameter.device)  # where fused AdamW wants it
 
 
-def _check_configuration(path: Path, saved: dict, wanted: dict) -> None:
+def check_configuration(path: Path, saved: dict, wanted: dict) -> None:
+    """Refuse to go on with a state of other settings.
+
+    Raises:
+        CheckpointError: They differ; every setting that does is named.
+    """
     differing = sorted(_differences(saved, wanted))
     if differing:
         raise CheckpointError(

@@ -1,6 +1,6 @@
 """One optimiser step: the global batch drawn, noised, pushed through in micro-batches, and learned from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +9,12 @@ import torch
 from foreact.codecs.text import TextEncoder
 from foreact.data.batch import SequenceSampler, TrainingSequence, collate
 from foreact.errors import ConfigurationError
-from foreact.training.corruption import CorruptedStream, CorruptionConfig, corrupt
+from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig, corrupt
 from foreact.training.guard import check_gradient, check_losses
 from foreact.training.loss import Losses, velocity_losses
 from foreact.training.optimization import OptimizationConfig, update_ema
+from foreact.training.ranks import Ranks
+from foreact.training.sharding import whole
 from foreact.training.state import TrainingState
 from foreact.transformer.joint_layer import TextTokens
 from foreact.transformer.masks import ChunkLayout
@@ -22,6 +24,10 @@ LAYOUT_STREAM = 1
 """Sets the draw of a step's chunk and window apart from the draws of its samples."""
 MODE_STREAM = 2
 """Likewise the draw of a sample's mode."""
+
+
+Targets = Callable[[CorruptedBatch, TextTokens, ChunkLayout], CorruptedBatch]
+"""Replaces the velocities that the network should come out with: distillation's are not those of the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +89,8 @@ class Learner:
         channel_mask: np.ndarray,
         seed: int,
         bfloat16: bool = False,
+        targets: Targets | None = None,
+        ranks: Ranks | None = None,
     ):
         """Keep everything; draw nothing yet.
 
@@ -95,7 +103,11 @@ class Learner:
             channel_mask: bool [action_channels] of the robot.
             seed: Of all draws.
             bfloat16: Run the network in bfloat16 (weights stay float32).
+            targets: What the network learns instead of the data's velocities; None: those.
+            ranks: The processes that share the global batch; None: this one alone.
         """
+        self._ranks = ranks or Ranks()
+        self._targets = targets
         self._model, self._sampler, self._text_encoder = model, sampler, text_encoder
         self._batch, self._corruption, self._seed, self._bfloat16 = batch, corruption, seed, bfloat16
         self._device = next(model.parameters()).device
@@ -105,23 +117,37 @@ class Learner:
         """Add the gradients of the step's mean loss to the weights' `.grad`; return the losses.
 
         A micro-batch holds sequences of one mode, since all of it runs under one mask, and of like length, which saves
-        padding; neither changes anything else.
+        padding; neither changes anything else. Of several processes each takes its share of the micro-batches, and the
+        losses are those of all; sharded weights get the sum of all gradients.
         """
-        config = self._batch
+        config, ranks = self._batch, self._ranks
         sequences = [self._sampler.draw(step, index) for index in range(config.global_batch)]
         dynamics, forward_dynamics_loss, inverse = (torch.zeros((), device=self._device) for _ in range(3))
-        for forward_dynamics, indices in self._micro_batches(sequences, step):
+        for forward_dynamics, indices, weight in self._my_micro_batches(sequences, step):
             chosen = [sequences[index] for index in indices]
             losses = self.losses(chosen, indices, step, forward_dynamics=forward_dynamics)
             each = losses.dynamics + config.inverse_weight * losses.inverse
             check_losses(each, chosen, step)
-            loss = each.sum() / config.global_batch
+            # Sharding takes the mean of the processes' gradients, where their sum is wanted.
+            loss = weight * ranks.world * each.sum() / config.global_batch
             loss.backward()
-            (forward_dynamics_loss if forward_dynamics else dynamics).add_(losses.dynamics.detach().sum())
-            inverse.add_(losses.inverse.detach().sum())
-        sums = torch.stack([dynamics, forward_dynamics_loss, inverse])  # one wait for the device, at the end
+            (forward_dynamics_loss if forward_dynamics else dynamics).add_(weight * losses.dynamics.detach().sum())
+            inverse.add_(weight * losses.inverse.detach().sum())
+        sums = ranks.sum(torch.stack([dynamics, forward_dynamics_loss, inverse]))  # the step's one wait for the device
         dynamics, forward, inverse = (sums / config.global_batch).tolist()
         return StepResult(dynamics + forward + config.inverse_weight * inverse, dynamics, forward, inverse)
+
+    def _my_micro_batches(
+        self, sequences: list[TrainingSequence], step: int
+    ) -> Iterator[tuple[bool, list[int], float]]:
+        """Yield (forward dynamics, indices, weight) of this process's micro-batches: equally many for every process.
+
+        Processes gather weights from each other in every pass, so that all have to make as many passes. Who has
+        nothing left to do repeats the first micro-batch, with weight 0.
+        """
+        ranks, units = self._ranks, list(self._micro_batches(sequences, step))
+        for number in range(ranks.rank, -(-len(units) // ranks.world) * ranks.world, ranks.world):
+            yield (*units[number], 1.0) if number < len(units) else (*units[0], 0.0)
 
     def _micro_batches(self, sequences: list[TrainingSequence], step: int) -> Iterator[tuple[bool, list[int]]]:
         """Yield (whether in forward dynamics mode, indices) of each micro-batch of a global batch."""
@@ -169,11 +195,12 @@ class Learner:
             actions_per_token=self._model.config.actions_per_token,
         )
         text = self._text(batch.instructions, corrupted.text_dropped)
+        corrupted = _to(corrupted, self._device)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             return velocity_losses(
                 self._model,
                 _to(batch, self._device),
-                _to(corrupted, self._device),
+                corrupted if self._targets is None else self._targets(corrupted, text, layout),
                 text,
                 layout,
                 channel_mask=self._channel_mask,
@@ -199,6 +226,7 @@ def take_step(state: TrainingState, learner: Learner, config: OptimizationConfig
     state.optimizer.zero_grad(set_to_none=True)
     result = learner.accumulate_gradients(state.step)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), config.max_grad_norm)
+    norm = whole(norm)
     check_gradient(norm, state.step)
     state.optimizer.step()
     update_ema(state.ema.values(), state.weights.values(), config.ema_decay_at(state.step))

@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from foreact.codecs.video_vae import FeatureCache, VideoVAE
 from foreact.errors import ConfigurationError
 from foreact.from_diffusers import AutoencoderKLWan, get_scheduler
-from foreact.training.processes import check_alone
+from foreact.training.ranks import check_alone
 from foreact.training.video_vae_checkpoint import restore_checkpoint, save_checkpoint
 from foreact.training.video_vae_clips import ClipSampler, ClipSource
 from foreact.training.video_vae_config import VideoVAETrainingConfig
@@ -69,7 +69,7 @@ def train_video_vae(
         ConfigurationError: `initial` is a network of another shape, or this is one of several processes.
         DatasetError: The clips are too few, too short or of a size the VAE cannot take.
     """
-    check_alone()
+    check_alone("a training of the video VAE")
     folder = Path(folder)
     sampler = ClipSampler(clips, config)
     with torch.random.fork_rng():

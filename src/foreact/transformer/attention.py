@@ -52,7 +52,7 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None =
 
 
 def _tokens_first(x: Tensor, like: Tensor) -> Tensor:
-    return rearrange(x, "b h (f n) d -> b f n (h d)", f=like.shape[1])
+    return rearrange(x, "b h (f n) d -> b f n (h d)", n=like.shape[2])
 
 
 def _all_queries(stream: Projected) -> Tensor:

@@ -24,7 +24,7 @@ def denoising() -> Study:
     finishing it beats reading noise (0).
     """
     named = {
-        name: _labels(SCHEDULES[name].s_stop, SCHEDULES[name].video_steps, SCHEDULES[name].action_steps)
+        name: _labels(SCHEDULES[name].s_stop or WHOLE, SCHEDULES[name].video_steps, SCHEDULES[name].action_steps)
         for name in NAMED
     }
     own = _labels(WHOLE, OWN_STEPS)

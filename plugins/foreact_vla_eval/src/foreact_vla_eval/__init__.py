@@ -1,0 +1,1 @@
+"""foreact's policies and worlds for vla-eval."""
