@@ -26,6 +26,9 @@ POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
 """Codes with which a websocket is closed."""
 _LEAST_PIECE, _MOST_PIECE = 4096, 16384
 """Bytes that are passed on at once: the fewer, the fewer frames can be in them; more while no frame ends."""
+_MOST_FRAGMENTS = 1024
+"""Frames of one message: an empty one costs its sender 6 bytes and this process hundreds until the message is whole.
+Older releases of websockets have no limit of their own."""
 _CONTROL = (Opcode.PING, Opcode.PONG, Opcode.CLOSE)
 
 
@@ -44,6 +47,8 @@ class PacedConnection(ServerConnection):
         """Bytes of each whole message that is not answered yet."""
         self._partial_bytes = 0
         """Of the message whose first frames are here."""
+        self._num_fragments = 0
+        """Frames of the same message."""
         self._num_frames, self._num_control_frames, self._piece_bytes = 0, 0, _LEAST_PIECE
         self._unfinished_since_s: float | None = None
         self.held_bytes = 0
@@ -100,9 +105,10 @@ class PacedConnection(ServerConnection):
                 self._num_control_frames += 1
             else:
                 self._partial_bytes += len(event.data)
+                self._num_fragments += 1
                 if event.fin:
                     self._sizes.append(self._partial_bytes)
-                    self._partial_bytes, self._unfinished_since_s = 0, None
+                    self._partial_bytes, self._num_fragments, self._unfinished_since_s = 0, 0, None
         super().process_event(event)
 
     # ---- for the server ----
@@ -145,6 +151,9 @@ class PacedConnection(ServerConnection):
             super().data_received(piece)
             if self._pace.take_control_frames(self._num_control_frames):
                 self.drop(POLICY_VIOLATION, "too many pings")
+                return
+            if self._num_fragments > _MOST_FRAGMENTS:
+                self.drop(POLICY_VIOLATION, "a message in too many fragments")
                 return
             self._piece_bytes = _LEAST_PIECE if self._num_frames else min(2 * self._piece_bytes, _MOST_PIECE)
             wait_s = self._pace.take_bytes(len(piece), self._num_frames)
