@@ -27,7 +27,9 @@ COMMANDS: dict[str, Command] = {
         module="evaluate", group=SEE, summary="Measure a policy: how many episodes of a task succeed, and in what time."
     ),
     "play": Command(
-        module="play", group=SEE, summary="Play with a policy in the browser: run it, pause it, push the cube."
+        module="play",
+        group=SEE,
+        summary="Play with a policy in the browser: run it, pause it, push the cube, see what it imagines.",
     ),
     "imagine": Command(
         module="imagine", group=SEE, summary="Imagine from a still picture what the robot will do: a film and actions."
