@@ -23,6 +23,11 @@ SHELL = "Your shell"
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(module="demo", group=SEE, summary="Show a policy at work in real time, in simulation."),
+    "play": Command(
+        module="play",
+        group=SEE,
+        summary="Open a page where you play with a policy: watch it imagine and act, and move the cube while it works.",
+    ),
     "evaluate": Command(
         module="evaluate", group=SEE, summary="Measure a policy: how many episodes of a task succeed, and in what time."
     ),
