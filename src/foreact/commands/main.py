@@ -22,6 +22,7 @@ EXTRAS = {
     **dict.fromkeys(("mujoco", "gymnasium", "gym_aloha"), "sim"),
     "tensorboard": "train",
     "prometheus_client": "serve",
+    **dict.fromkeys(("viser", "trimesh"), "play"),
 }
 """Which extra of foreact brings a package; any other package comes with `policy`."""
 

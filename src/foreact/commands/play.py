@@ -1,63 +1,71 @@
-"""`foreact play`."""
+"""`foreact play`: a page in the browser on which a policy is watched and disturbed while it works."""
 
-import time
+import webbrowser
 from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
 from typing import Annotated
 
 from foreact.commands.demo import spare_cores
 from foreact.commands.loading import load_policy
-from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyName, named
+from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyName, named, shipped_policies
 from foreact.commands.progress import console
-from foreact.errors import ConfigurationError, UnknownNameError
+from foreact.errors import ConfigurationError, NotInstalledError
+from foreact.evaluation.suite import FIRST_HELD_OUT_SEED
 from foreact.simulation.tasks import TASKS
-from foreact.viewing.page import Page, first_episode, playable_tasks
-from foreact.viewing.player import Player
+from foreact.viewing.choices import PlayChoices
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Play with a policy in the browser: run it, pause it, push the cube, see what it imagines.
-
-    The page is served on this machine alone. Drag the arrows at the cube while the robot works: in closed loop it goes
-    after it, in open loop it does not. Ctrl-C ends it.
+    """Open a page where you play with a policy: watch it imagine and act, and move the cube while it works.
 
     Example: foreact play --task lift_cube
     """
 
     policy: PolicyName = "tiny-disturbed"
-    """Name of a shipped policy, or a folder."""
-    task: Annotated[str | None, named(TASKS)] = None
-    """The first task; others that the policy was trained on can be chosen on the page."""
-    seed: int = 1_000_000
+    """Name of a shipped policy, or a folder. The page can change to another one that ships."""
+    task: Annotated[str, named(TASKS)] = "lift_cube"
+    """What the robot is to do at first."""
+    seed: int = FIRST_HELD_OUT_SEED
     """Of the first episode."""
-    host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 lets other machines play, too: there is no password."""
     port: int = 8080
-    """Of the page."""
+    """Of the page; the next free one if it is taken."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Everybody who reaches it can use the page; the default is this machine alone."""
+    out: Path = Path("outputs/play")
+    """Gets the films that are saved."""
+    open: bool = True
+    """Open the page in this machine's browser."""
     threads: int | None = None
-    """CPU threads of the policy; by default all but one."""
+    """CPU threads of the policy; by default all but one, which is left to the control loop."""
 
 
 def run(settings: Settings) -> None:
     """Serve the page until Ctrl-C."""
-    if settings.seed < 0:
-        raise ConfigurationError("seed", got=settings.seed, allowed="0 or more")
-    if settings.task is not None and settings.task not in TASKS:
-        raise UnknownNameError("task", settings.task, TASKS)
-    threads = spare_cores() if settings.threads is None else settings.threads
-    policy = load_policy(settings.policy, DenoisingOptions(), MachineOptions(threads=threads))
-    tasks = playable_tasks(policy.instructions)
-    if settings.task is not None and settings.task not in tasks:
-        tasks = (*tasks, settings.task)
-    changes = {} if settings.task is None else {"task": settings.task}
-    player = Player(policy, first_episode(tasks, seed=settings.seed, **changes))
-    page = Page(player, tasks=tasks, host=settings.host, port=settings.port)
-    console.print(f"Open [bold]{page.address}[/] in a browser. Ctrl-C ends it.")
     try:
-        while True:
-            time.sleep(1)
+        from foreact.viewing.page import PlayPage  # help and completion work without viser
+    except ModuleNotFoundError as error:
+        raise NotInstalledError("foreact play", missing=error.name, extra="play") from error
+    if not 0 < settings.port < 65536:
+        raise ConfigurationError("port", got=settings.port, allowed="1 to 65535")
+    threads = spare_cores() if settings.threads is None else settings.threads
+    load = cache(partial(load_policy, denoising=DenoisingOptions(), machine=MachineOptions(threads=threads)))
+    load(settings.policy)
+    policies = tuple(dict.fromkeys([settings.policy, *shipped_policies()]))
+    choices = PlayChoices(policy=settings.policy, task=settings.task, seed=settings.seed)
+    page = PlayPage(load, choices, policies=policies, host=settings.host, port=settings.port, films=settings.out)
+    address = f"http://{'localhost' if settings.host in LOOPBACK else settings.host}:{page.port}"
+    console.print(f"The page is at [bold]{address}[/]. Ctrl-C ends it.")
+    if settings.host not in LOOPBACK:
+        console.print(f"Everybody who can reach {settings.host} can use it: it asks for no password.")
+    if settings.open:
+        webbrowser.open(address)
+    try:
+        page.run()
     except KeyboardInterrupt:
-        console.print("Ended.")
+        console.print("The page is closed.")
     finally:
         page.close()
-        player.close()

@@ -23,13 +23,13 @@ SHELL = "Your shell"
 
 COMMANDS: dict[str, Command] = {
     "demo": Command(module="demo", group=SEE, summary="Show a policy at work in real time, in simulation."),
-    "evaluate": Command(
-        module="evaluate", group=SEE, summary="Measure a policy: how many episodes of a task succeed, and in what time."
-    ),
     "play": Command(
         module="play",
         group=SEE,
-        summary="Play with a policy in the browser: run it, pause it, push the cube, see what it imagines.",
+        summary="Open a page where you play with a policy: watch it imagine and act, and move the cube while it works.",
+    ),
+    "evaluate": Command(
+        module="evaluate", group=SEE, summary="Measure a policy: how many episodes of a task succeed, and in what time."
     ),
     "imagine": Command(
         module="imagine", group=SEE, summary="Imagine from a still picture what the robot will do: a film and actions."

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from foreact.control.dialogue import Placed
 from foreact.evaluation.episodes import EpisodeRecord
 from foreact.policy.policy import Policy
 from foreact.policy.viewer import Frames, LatentViewer, hold_last, moving_frames, psnr_db, squared_errors
@@ -23,6 +24,50 @@ class FrameErrors:
     """Of the last frame before the chunk, held still."""
     chunk_starts_s: np.ndarray
     """When each chunk began."""
+
+
+class ChunkDecoder:
+    """Decodes what the chunks of an episode imagine into camera frames, one after another, while it runs."""
+
+    def __init__(self, policy: Policy, record: EpisodeRecord, *, open_loop: bool = False):
+        """Begin before the first chunk.
+
+        Args:
+            policy: Decides in this episode.
+            record: Of the episode; grows meanwhile.
+            open_loop: What was imagined counts as seen: each chunk goes on from the one before.
+        """
+        self._viewer = LatentViewer(policy.networks.vae, policy.embodiment.layout)
+        self._timing, self._record, self._open_loop = policy.embodiment.timing, record, open_loop
+        self._num_shown = 0
+
+    def decode(self, placed: Placed) -> Frames | None:
+        """Return the frames that a chunk imagines, at the size at which the policy sees; None if it imagines none.
+
+        Args:
+            placed: The episode's chunks in their order, each once. What was seen when it was asked for comes before
+                it, then the actions under way.
+        """
+        if placed.chunk.imagined_latents is None:
+            return None
+        imagined = torch.from_numpy(placed.chunk.imagined_latents)
+        if self._open_loop:
+            if not self._num_shown:
+                self._viewer.show(self._record.seen[0])
+                self._num_shown = 1
+            return self._viewer.show(imagined)
+        per_frame = self._timing.actions_per_latent_frame
+        num_begin = 1 + placed.begin_tick // per_frame
+        num_seen = num_begin - placed.num_under_way // per_frame
+        seen = torch.cat(list(self._record.seen), dim=1)
+        if num_seen > self._num_shown:
+            self._viewer.show(seen[:, self._num_shown : num_seen])
+            self._num_shown = num_seen
+        foreseen = placed.chunk.foreseen_latents
+        between = seen[:, num_seen:num_begin] if foreseen is None else torch.from_numpy(foreseen)
+        skipped = between.shape[1] * self._timing.vae_factor
+        ahead = torch.cat([between, imagined], dim=1)
+        return {camera: clip[skipped:] for camera, clip in self._viewer.peek(ahead).items()}
 
 
 def real_and_imagined(policy: Policy, record: EpisodeRecord) -> Iterator[tuple[int, Mapping, Frames | None]]:

@@ -7,22 +7,21 @@ A recording is written after each episode; a viewer is fed while it runs, by a t
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
 import numpy as np
-import torch
 
 from foreact.control.dialogue import Placed
 from foreact.embodiments import Embodiment
 from foreact.errors import ConfigurationError
 from foreact.evaluation.episodes import EpisodeRecord
+from foreact.evaluation.imagination import ChunkDecoder
 from foreact.files import write_whole
 from foreact.policy.policy import Policy
-from foreact.policy.viewer import LatentViewer
 
 APPLICATION = "foreact"
 LIVE = "live"
@@ -163,8 +162,8 @@ class EpisodeSender:
 
         self._rerun, self._stream, self._policy, self._record = rerun, stream, policy, record
         self._first_step, self._timing = first_step, policy.embodiment.timing
-        self._viewer = LatentViewer(policy.networks.vae, policy.embodiment.layout)
-        self._num_pictures, self._num_commands, self._num_answers, self._num_shown = 0, 0, 0, 0
+        self._decoder = ChunkDecoder(policy, record)
+        self._num_pictures, self._num_commands, self._num_answers = 0, 0, 0
         self._at(0)
         stream.log("events", rerun.TextLog(title, level="INFO"))
 
@@ -221,28 +220,11 @@ class EpisodeSender:
 
     def _send_imagined(self, placed: Placed) -> None:
         """The imagined frames, each at the instant of which it is."""
-        if placed.chunk.imagined_latents is None:
-            return
         stride = self._timing.camera_stride
-        for camera, clip in self._decode(placed).items():
+        for camera, clip in (self._decoder.decode(placed) or {}).items():
             for number, image in enumerate(clip, 1):
                 self._at(1 + self._step_of(placed, placed.begin_tick + number * stride - 1))
                 self._log_image(f"cameras/{camera}/imagined", image)
-
-    def _decode(self, placed: Placed) -> Mapping[str, np.ndarray]:
-        """Pictures of a chunk: before it comes what was seen when it was asked for, then what is under way."""
-        per_frame = self._timing.actions_per_latent_frame
-        num_begin = 1 + placed.begin_tick // per_frame
-        num_seen = num_begin - placed.num_under_way // per_frame
-        seen = torch.cat(list(self._record.seen), dim=1)
-        if num_seen > self._num_shown:
-            self._viewer.show(seen[:, self._num_shown : num_seen])
-            self._num_shown = num_seen
-        foreseen = placed.chunk.foreseen_latents
-        between = seen[:, num_seen:num_begin] if foreseen is None else torch.from_numpy(foreseen)
-        ahead = torch.cat([between, torch.from_numpy(placed.chunk.imagined_latents)], dim=1)
-        skipped = between.shape[1] * self._timing.vae_factor
-        return {camera: clip[skipped:] for camera, clip in self._viewer.peek(ahead).items()}
 
     def _step_of(self, placed: Placed, num_executed: int) -> int:
         """The control step before which so many actions were executed and the next one of this chunk was given.

@@ -1,1 +1,1 @@
-"""Policies to look at: an episode that one can play with, and the page in the browser that shows it."""
+"""Watching a policy and playing with it: episodes that are steered while they run, and the page that shows them."""

@@ -1,221 +1,271 @@
-"""The page in the browser: the robot in three dimensions, what it sees, what it imagined, and what one can ask of it.
+"""The page of `foreact play`: three-dimensional scene, panels and controls in any browser, made of viser's parts."""
 
-It draws what the player shows, twenty times a second, and passes on what is asked; it holds nothing of the episode. Any
-number of browsers may look, or none.
-"""
-
-import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from threading import RLock
 
 import numpy as np
+import viser
 
-from foreact.errors import ConfigurationError
-from foreact.simulation.scene import CUBE_HALF_M
-from foreact.simulation.tasks import TASKS
-from foreact.viewing.player import Episode, Player, Shown
-from foreact.viewing.scene import body_names, visible_shapes
+from foreact.policy.policy import Policy
+from foreact.simulation.disturbances import NAMES
+from foreact.viewing.choices import PlayChoices, possible_controllers, possible_tasks
+from foreact.viewing.engine import LONGEST_LATENCY_S, PlayEngine
+from foreact.viewing.lane import Lane
 
-FRAMES_PER_S = 20
-PICTURE_SIZE = 256
-"""Pixels along a side of the two pictures on the page."""
-DISTURBANCES = ("none", "nudge", "slip", "push", "strong")
-SURPRISING = 1.0
-"""Disagreement at which the gauge is full, where the policy was not calibrated."""
-CAMERA_AT_M, LOOKING_AT_M = (0.65, -0.75, 0.6), (0.05, 0.05, 0.08)
+PERIOD_S = 0.05
+"""Between two looks at the engines."""
+ALONE, BESIDE_BLIND, BESIDE_REACTIVE = "one robot", "beside one that never looks", "beside one that does not imagine"
+SECOND_OFFSET_M = (0.0, 1.3, 0.0)
+CONTROLLERS = {
+    "looks, waits for each chunk": "synchronous",
+    "never looks (open loop)": "open_loop",
+    "acts while it computes, naive": "naive",
+    "acts while it computes, grounded": "grounded",
+    "grounded, and goes on from decided actions": "prefixed",
+}
+"""What the page calls the controllers."""
+EYE_M, LOOK_AT_M = (0.15, -0.75, 0.95), (0.02, 0.5, 0.05)
+REACTIVE_POLICY = "tiny-reactive"
+INTRODUCTION = (
+    "A small network drives this robot now, on your machine. It **imagines** what the camera will see, then acts. "
+    "**Drag the white cube** with the mouse while the robot is on its way to it."
+)
 
 
-class Page:
-    """One page for one player, served until it is closed."""
+class PlayPage:
+    """The page, and the engines that it shows. `update` is called again and again by one thread."""
 
-    def __init__(self, player: Player, *, tasks: tuple[str, ...], host: str = "127.0.0.1", port: int = 8080):
-        """Serve the page.
+    def __init__(
+        self,
+        load_policy: Callable[[str], Policy],
+        choices: PlayChoices,
+        *,
+        policies: tuple[str, ...],
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        films: Path = Path("outputs/play"),
+        urgent: bool = True,
+    ):
+        """Open the port and start the first episode.
 
         Args:
-            player: Plays; stays the caller's.
-            tasks: That can be chosen.
-            host: Address to listen on; 127.0.0.1 is this machine alone.
-            port: Of it.
-
-        Raises:
-            ConfigurationError: Viser is not installed.
+            load_policy: Returns the policy of a name; keeps those that it has loaded.
+            choices: Of the first episode.
+            policies: Names to choose from.
+            host: Address to listen on; the default is reached from this machine alone.
+            port: To listen on; the next free one if it is taken.
+            films: Folder for saved episodes.
+            urgent: Let the control loops go before all other threads of the machine, where that is permitted.
         """
-        self._viser = _import_viser()
-        self.player, self._tasks = player, tasks
-        self.server: Any = self._viser.ViserServer(host=host, port=port, verbose=False)
-        self._threshold = player.policy.config.disagreement_threshold or SURPRISING
-        self._world_of: str | None = None
-        self._bodies: list[Any] = []
-        self._is_dragging_until_s = 0.0
-        self._num_plotted = -1
-        self._closing = threading.Event()
-        self._build()
-        self._thread = threading.Thread(target=self._draw_on, name="foreact-page", daemon=True)
-        self._thread.start()
+        self._load_policy, self._policies, self._films, self._urgent = load_policy, policies, films, urgent
+        self._choices, self._lock = choices, RLock()
+        self._latency_s, self._speed = 0.0, 1.0
+        self._server = viser.ViserServer(host=host, port=port, label="foreact play", verbose=False)
+        self._set_up_scene()
+        self.lanes: list[Lane] = [self._open_lane(choices, "The robot", 0)]
+        self._add_controls()
+        self.lanes[0].panel.dock_left()
+        self._server.gui.main_panel.dock_right()
 
     @property
-    def address(self) -> str:
-        """What to open in a browser."""
-        return f"http://{self.server.get_host()}:{self.server.get_port()}"
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._server.get_port()
+
+    def update(self) -> None:
+        """Show what is new."""
+        with self._lock:
+            for lane in self.lanes:
+                lane.update()
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Show what is new until told to end."""
+        while not until():
+            self.update()
+            time.sleep(PERIOD_S)
 
     def close(self) -> None:
-        """End the page; the player goes on."""
-        self._closing.set()
-        self._thread.join(timeout=5)
-        self.server.stop()
+        """End the episodes and close the port."""
+        with self._lock:
+            for lane in self.lanes:
+                lane.engine.__exit__()
+            self.lanes = []
+        self._server.stop()
 
-    def _build(self) -> None:
-        server, gui = self.server, self.server.gui
-        gui.configure_theme(control_layout="fixed", control_width="large", show_logo=False, show_share_button=False)
-        gui.set_panel_label("foreact: imagine, then act")
-        server.scene.set_up_direction("+z")
-        server.scene.add_grid("/floor", width=2.0, height=2.0, position=(0, 0, -0.02), cell_color=(220, 220, 225))
+    # ---- inside ----
 
-        @server.on_client_connect
-        def _(client: Any) -> None:
-            client.camera.position, client.camera.look_at = CAMERA_AT_M, LOOKING_AT_M
+    def _set_up_scene(self) -> None:
+        gui, scene = self._server.gui, self._server.scene
+        gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(38, 110, 160))
+        scene.set_up_direction("+z")
+        self._server.initial_camera.position = EYE_M
+        self._server.initial_camera.look_at = LOOK_AT_M
+        scene.add_grid("/floor", width=6, height=6, position=(0, 0.5, -0.76), cell_color=(225, 228, 232))
 
-        self.status = gui.add_markdown("")
-        self.run_button = gui.add_button("Run", color="green")
-        self.chunk_button = gui.add_button("One chunk")
-        self.reset_button = gui.add_button("Same start again")
-        self.task = gui.add_dropdown("Task", self._tasks, initial_value=self.player.shown.episode.task)
-        self.loop = gui.add_dropdown("Loop", ("closed loop", "open loop"), initial_value=self.player.shown.episode.loop)
-        self.disturbance = gui.add_dropdown("Disturbance", DISTURBANCES, initial_value="none")
-        self.seed = gui.add_number("Seed", self.player.shown.episode.seed, min=0, step=1)
-        shown = side_by_side(self.player.shown)
-        self.pictures = gui.add_image(shown, label="What the camera sees, and what was imagined for this moment")
-        self.gauge_label = gui.add_markdown("Surprise: nothing was imagined yet.")
-        self.gauge = gui.add_progress_bar(0.0)
-        self.curve = gui.add_uplot(
-            data=(np.arange(2.0), np.zeros(2)),
-            series=({"label": "chunk"}, {"label": "disagreement", "stroke": "#0072b2", "width": 2}),
-            title="Surprise after each chunk",
-            aspect=2.4,
-        )
-        self.handle = server.scene.add_transform_controls(
-            "/hand", scale=0.12, active_axes=(True, True, False), disable_rotations=True
-        )
-        self.run_button.on_click(lambda _: self._toggle())
-        self.chunk_button.on_click(lambda _: self.player.play_chunk())
-        self.reset_button.on_click(lambda _: self._begin())
-        for chooser in (self.task, self.loop, self.disturbance, self.seed):
-            chooser.on_update(lambda _: self._begin())
-        self.handle.on_update(lambda _: self._drag())
+    def _open_lane(self, choices: PlayChoices, title: str, number: int) -> Lane:
+        engine = PlayEngine(self._load_policy, choices, urgent=self._urgent)
+        engine.set_latency(self._latency_s)
+        engine.set_speed(self._speed)
+        engine.__enter__()
+        offset_m = SECOND_OFFSET_M if number else (0.0, 0.0, 0.0)
+        return Lane(self._server, engine, title, number=number, offset_m=offset_m, on_drag=self._move_cube)
 
-    def _toggle(self) -> None:
-        if self.player.shown.state in ("computing", "executing"):
-            self.player.pause()
-        else:
-            self.player.play()
+    def _move_cube(self, cube: str, place: np.ndarray) -> None:
+        """Move the cube in every world, so that what the robots do can be compared."""
+        for lane in self.lanes:
+            if cube in lane.engine.cubes:
+                lane.engine.move_cube(cube, (float(place[0]), float(place[1])))
 
-    def _begin(self) -> None:
-        episode = Episode(
-            task=self.task.value, loop=self.loop.value, disturbance=self.disturbance.value, seed=int(self.seed.value)
-        )
-        self.player.begin(episode)
+    def _add_controls(self) -> None:
+        gui = self._server.gui
+        gui.set_panel_label("foreact play")
+        gui.add_markdown(INTRODUCTION)
+        run = gui.add_button_group("Run", ("Go", "Pause", "One chunk"))
+        run.on_click(lambda event: self._each(event.target.value))
+        begin = gui.add_button_group("Begin", ("Again", "Next seed"))
+        begin.on_click(lambda event: self._begin(event.target.value))
+        self._beside = gui.add_dropdown("Show", (ALONE, BESIDE_BLIND, BESIDE_REACTIVE))
+        self._beside.on_update(lambda _: self._restart())
+        with gui.add_folder("Policy"):
+            self._add_policy_controls()
+        with gui.add_folder("World"):
+            self._add_world_controls()
+        save = gui.add_button("Save the episode as a film")
+        save.on_click(lambda event: self._save(event.client))
 
-    def _drag(self) -> None:
-        self._is_dragging_until_s = time.monotonic() + 0.5
-        x_m, y_m, _ = self.handle.position
-        self.player.move_cube(float(x_m), float(y_m))
+    def _add_policy_controls(self) -> None:
+        gui, choices = self._server.gui, self._choices
+        policy = self._load_policy(choices.policy)
+        self._policy = gui.add_dropdown("Policy", self._policies, initial_value=choices.policy)
+        self._policy.on_update(lambda _: self._change_policy())
+        names = _controller_names(policy)
+        self._controller = gui.add_dropdown("Controller", names, initial_value=_name_of(choices.controller))
+        self._latency = gui.add_slider("Latency, ms", 0, int(1000 * LONGEST_LATENCY_S), 50, 0)
+        self._latency.on_update(lambda _: self._set_latency())
+        config = policy.config
+        self._video_steps = gui.add_slider("Video steps", 1, 10, 1, min(10, config.video_steps))
+        self._s_stop = gui.add_slider("Imagine up to", 0.1, 1.0, 0.1, round(config.s_stop, 1))
+        self._action_steps = gui.add_slider("Action steps", 1, 10, 1, min(10, config.action_steps))
+        self._controller.on_update(lambda _: self._restart())
+        for slider in (self._video_steps, self._s_stop, self._action_steps):
+            slider.on_update(lambda _: self._restart())
 
-    def _draw_on(self) -> None:
-        while not self._closing.wait(1 / FRAMES_PER_S):
-            with self.server.atomic():
-                self.draw(self.player.shown)
+    def _add_world_controls(self) -> None:
+        gui, choices = self._server.gui, self._choices
+        tasks = possible_tasks(self._load_policy(choices.policy))
+        self._task = gui.add_dropdown("Task", tasks, initial_value=choices.task)
+        self._disturbance = gui.add_dropdown("Goes wrong", NAMES, initial_value=choices.disturbance)
+        self._speed_slider = gui.add_slider("Speed", 0.1, 1.0, 0.1, 1.0)
+        self._speed_slider.on_update(lambda _: self._set_speed())
+        for each in (self._task, self._disturbance):
+            each.on_update(lambda _: self._restart())
 
-    def draw(self, shown: Shown) -> None:
-        """Bring the page up to date with an instant."""
-        if self._world_of != shown.episode.task:
-            self._build_scene(shown.episode.task)
-        for frame, position, quaternion in zip(self._bodies, shown.positions_m, shown.quaternions, strict=True):
-            frame.position, frame.wxyz = tuple(position), tuple(quaternion)
-        if time.monotonic() > self._is_dragging_until_s:
-            cube = self.player.world.model.body(f"cube_{self.player.world.cubes[0]}").id
-            self.handle.position = tuple(shown.positions_m[cube] + np.array([0, 0, CUBE_HALF_M]))
-        self.pictures.image = side_by_side(shown)
-        self.run_button.label = "Pause" if shown.state in ("computing", "executing") else "Run"
-        self.status.content = status_of(shown)
-        if len(shown.disagreements) != self._num_plotted:
-            self._plot(shown)
+    def _each(self, word: str) -> None:
+        verbs = {"Go": PlayEngine.resume, "Pause": PlayEngine.pause, "One chunk": PlayEngine.next_chunk}
+        for lane in self.lanes:
+            verbs[word](lane.engine)
 
-    def _plot(self, shown: Shown) -> None:
-        self._num_plotted = len(shown.disagreements)
-        if not shown.disagreements:
+    def _begin(self, word: str) -> None:
+        if word == "Next seed":
+            self._choices = replace(self._choices, seed=self._choices.seed + 1)
+        self._restart()
+
+    def _set_latency(self) -> None:
+        self._latency_s = self._latency.value / 1000
+        for lane in self.lanes:
+            lane.engine.set_latency(self._latency_s)
+
+    def _set_speed(self) -> None:
+        self._speed = self._speed_slider.value
+        for lane in self.lanes:
+            lane.engine.set_speed(self._speed)
+
+    def _change_policy(self) -> None:
+        """Offer what the new policy can do, its own steps first."""
+        policy = self._load_policy(self._policy.value)
+        names, tasks = _controller_names(policy), possible_tasks(policy)
+        with _silenced(self):
+            if self._controller.value not in names:
+                self._controller.value = names[0]
+            self._controller.options = names
+            if self._task.value not in tasks:
+                self._task.value = tasks[0]
+            self._task.options = tasks
+            self._video_steps.value = min(10, policy.config.video_steps)
+            self._s_stop.value = round(policy.config.s_stop, 1)
+            self._action_steps.value = min(10, policy.config.action_steps)
+        for slider in (self._video_steps, self._s_stop):
+            slider.disabled = not policy.config.imagines
+        self._restart()
+
+    def _restart(self) -> None:
+        """Begin anew with what is chosen."""
+        if self._silent:
             return
-        last = shown.disagreements[-1]
-        self.gauge.value = float(np.clip(100 * last / self._threshold, 0, 100))
-        self.gauge_label.content = (
-            f"Surprise: {last:.2f} (full at {self._threshold:.2f}, where 99 of 100 frames stay below)"
-        )
-        values = np.array([0.0, *shown.disagreements])
-        self.curve.data = (np.arange(len(values), dtype=np.float64), values)
-
-    def _build_scene(self, task: str) -> None:
-        scene, world = self.server.scene, self.player.world
-        for frame in self._bodies:
-            frame.remove()
-        names = body_names(world)
-        self._bodies = [scene.add_frame(f"/bodies/{number}", show_axes=False) for number in range(len(names))]
-        place = {name: number for number, name in enumerate(names)}
-        for shape in visible_shapes(world):
-            scene.add_mesh_simple(
-                f"/bodies/{place[shape.body]}/{shape.name}",
-                shape.vertices_m.astype(np.float32),
-                shape.faces.astype(np.uint32),
-                color=shape.colour,
-                flat_shading=True,
-                position=tuple(shape.position_m),
-                wxyz=tuple(shape.quaternion),
+        with self._lock:
+            self._choices = replace(
+                self._choices,
+                policy=self._policy.value,
+                task=self._task.value,
+                controller=CONTROLLERS[self._controller.value],
+                video_steps=self._video_steps.value,
+                s_stop=self._s_stop.value,
+                action_steps=self._action_steps.value,
+                disturbance=self._disturbance.value,
             )
-        self._world_of = task
+            self.lanes[0].engine.restart(self._choices)
+            self._show_second(self._second_choices())
+
+    def _second_choices(self) -> PlayChoices | None:
+        if self._beside.value == BESIDE_BLIND:
+            return replace(self._choices, controller="open_loop")
+        if self._beside.value == BESIDE_REACTIVE:
+            own = {"video_steps": None, "s_stop": None, "action_steps": None}
+            return replace(self._choices, policy=REACTIVE_POLICY, controller="synchronous", **own)
+        return None
+
+    def _show_second(self, choices: PlayChoices | None) -> None:
+        if choices is not None and len(self.lanes) == 2:
+            self.lanes[1].engine.restart(choices)
+        elif choices is not None:
+            self.lanes.append(self._open_lane(choices, "The other robot", 1))
+            self.lanes[1].panel.dock_left()
+        elif len(self.lanes) == 2:
+            lane = self.lanes.pop()
+            lane.engine.__exit__()
+            lane.remove()
+
+    def _save(self, client: viser.ClientHandle | None) -> None:
+        choices = self._choices
+        path = self._films / f"{choices.task}-{choices.seed}-{choices.controller}.mp4"
+        try:
+            text, colour = f"Saved: {self.lanes[0].engine.save_film(path).result()}", "green"
+        except Exception as error:
+            text, colour = str(error), "red"
+        if client is not None:
+            client.add_notification("Film", text, color=colour)
+
+    _silent = False
 
 
-def status_of(shown: Shown) -> str:
-    """Return in words what happens, for the head of the page."""
-    state = {"computing": "thinking", "executing": "moving"}.get(shown.state, shown.state)
-    parts = [f"**{state}**", f"{shown.num_steps / 50:.1f} s"]
-    if shown.stage:
-        parts.append(f"next: {shown.stage}")
-    if shown.chunk_ms:
-        parts.append(f"a chunk took {shown.chunk_ms:.0f} ms")
-    if shown.num_late:
-        parts.append(f"{shown.num_late} of {shown.num_steps} commands late")
-    return " · ".join(parts)
-
-
-def side_by_side(shown: Shown) -> np.ndarray:
-    """Return what is seen and, right of it, what was imagined for the same moment; grey where nothing was."""
-    nothing = np.full((PICTURE_SIZE, PICTURE_SIZE, 3), 235, np.uint8)
-    imagined = nothing if shown.imagined is None else enlarged(shown.imagined)
-    gap = np.full((PICTURE_SIZE, 8, 3), 255, np.uint8)
-    return np.concatenate([enlarged(shown.camera), gap, imagined], axis=1)
-
-
-def enlarged(picture: np.ndarray) -> np.ndarray:
-    """Return a picture enlarged by a whole factor, so that each of the policy's pixels can be seen."""
-    factor = max(1, PICTURE_SIZE // picture.shape[0])
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
-def playable_tasks(policy_instructions: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the tasks that a policy was trained on; all of them where that was not recorded."""
-    trained = tuple(name for name, task in TASKS.items() if task.instruction in policy_instructions)
-    return trained or tuple(TASKS)
-
-
-def first_episode(tasks: tuple[str, ...], **changes: Any) -> Episode:
-    """Return the episode that the page begins with: lifting the cube, where that can be chosen."""
-    return replace(Episode(task="lift_cube" if "lift_cube" in tasks else tasks[0]), **changes)
-
-
-def _import_viser() -> Any:
+@contextmanager
+def _silenced(page: PlayPage) -> Iterator[None]:
+    """Let controls be set without each of them beginning an episode."""
+    page._silent = True
     try:
-        import viser
-    except ImportError as error:
-        raise ConfigurationError(
-            "page", got="viser is not installed", cure="install it: pip install 'foreact[play]'"
-        ) from error
-    return viser
+        yield
+    finally:
+        page._silent = False
+
+
+def _controller_names(policy: Policy) -> tuple[str, ...]:
+    possible = possible_controllers(policy)
+    return tuple(name for name, mode in CONTROLLERS.items() if mode in possible)
+
+
+def _name_of(controller: str) -> str:
+    return next(name for name, mode in CONTROLLERS.items() if mode == controller)

@@ -1,0 +1,92 @@
+"""The small pictures of the page: what is seen beside what was imagined, the imagined film, the time line."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from foreact.evaluation.canvas import BACKGROUND, DIM, INK, Colour, resize
+
+WIDTH = 400
+"""Of every picture, pixels."""
+SHOWN_S = 8.0
+"""The time line shows the last so many seconds."""
+COMPUTING, STANDING, MOVING = (86, 140, 214), (242, 170, 60), (90, 190, 140)
+"""Blue, orange and green that colour-blind people can tell apart."""
+_FONT = ImageFont.load_default(size=15)
+_BAR, _GAP, _ROW = 24, 8, 22
+_LABELS_WIDTH = 92
+
+
+def pair_picture(seen: np.ndarray, imagined: np.ndarray | None) -> np.ndarray:
+    """Return what the camera sees beside what was imagined of the same moment, uint8 [height, 400, 3]."""
+    side = (WIDTH - _GAP) // 2
+    height = round(side * seen.shape[0] / seen.shape[1])
+    page = Image.new("RGB", (WIDTH, _BAR + height), BACKGROUND)
+    page.paste(Image.fromarray(resize(seen, (height, side))), (0, _BAR))
+    _write(page, (2, 3), "what the camera sees")
+    _write(page, (side + _GAP + 2, 3), "what was imagined")
+    if imagined is None:
+        _write(page, (side + _GAP + side // 2, _BAR + height // 2), "nothing", DIM, anchor="mm")
+    else:
+        page.paste(Image.fromarray(resize(imagined, (height, side))), (side + _GAP, _BAR))
+    return np.asarray(page)
+
+
+def film_picture(film: np.ndarray | None, now: int) -> np.ndarray:
+    """Return the frames that the latest chunk imagines, eight in a row, uint8 [height, 400, 3].
+
+    Args:
+        film: uint8 [frames, height, width, 3]; None: the policy imagines nothing.
+        now: Number of the frame of the present moment, which gets a border; any other number: none does.
+    """
+    if film is None:
+        page = Image.new("RGB", (WIDTH, 60), BACKGROUND)
+        _write(page, (WIDTH // 2, 30), "this policy imagines nothing", DIM, anchor="mm")
+        return np.asarray(page)
+    side = WIDTH // 8
+    height = round(side * film.shape[1] / film.shape[2])
+    page = Image.new("RGB", (WIDTH, -(-len(film) // 8) * height), BACKGROUND)
+    for number, frame in enumerate(film):
+        left, top = number % 8 * side, number // 8 * height
+        page.paste(Image.fromarray(resize(frame, (height, side))), (left, top))
+        if number == now:
+            ImageDraw.Draw(page).rectangle((left, top, left + side - 1, top + height - 1), outline=STANDING, width=3)
+    return np.asarray(page)
+
+
+def time_line(
+    computing: Sequence[tuple[float, float]], standing: Sequence[tuple[float, float]], time_s: float
+) -> np.ndarray:
+    """Return when the last seconds were spent computing, moving and standing still, uint8 [height, 400, 3]."""
+    page = Image.new("RGB", (WIDTH, 2 * _ROW + 2 * _GAP + 18), BACKGROUND)
+    end_s = max(SHOWN_S, time_s)
+    _write(page, (2, 5), "computing")
+    _write(page, (2, 5 + _ROW + _GAP), "robot")
+    _bars(page, 4, [(0.0, time_s)], end_s, (52, 56, 64))
+    _bars(page, 4, computing, end_s, COMPUTING)
+    _bars(page, 4 + _ROW + _GAP, [(0.0, time_s)], end_s, MOVING)
+    _bars(page, 4 + _ROW + _GAP, standing, end_s, STANDING)
+    _legend(page, 2 * _ROW + 2 * _GAP)
+    return np.asarray(page)
+
+
+def _bars(page: Image.Image, top: int, spans: Sequence[tuple[float, float]], end_s: float, colour: Colour) -> None:
+    draw, scale = ImageDraw.Draw(page), (WIDTH - _LABELS_WIDTH) / SHOWN_S
+    for begin_s, stop_s in spans:
+        left, right = (_LABELS_WIDTH + (at_s - end_s + SHOWN_S) * scale for at_s in (begin_s, stop_s))
+        if right > _LABELS_WIDTH and stop_s > begin_s:
+            draw.rectangle((max(left, _LABELS_WIDTH), top, min(right, WIDTH), top + _ROW - 4), fill=colour)
+
+
+def _legend(page: Image.Image, top: int) -> None:
+    draw, left = ImageDraw.Draw(page), _LABELS_WIDTH
+    for word, colour in (("moves", MOVING), ("stands still", STANDING)):
+        draw.rectangle((left, top + 3, left + 11, top + 14), fill=colour)
+        _write(page, (left + 17, top), word, DIM)
+        left += 90
+    _write(page, (WIDTH - 2, top), f"last {SHOWN_S:.0f} s", DIM, anchor="ra")
+
+
+def _write(page: Image.Image, place: tuple[int, int], text: str, colour: Colour = INK, *, anchor: str = "la") -> None:
+    ImageDraw.Draw(page).text(place, text, fill=colour, font=_FONT, anchor=anchor)

@@ -1,0 +1,30 @@
+import numpy as np
+
+from foreact.viewing.drawing import MOVING, STANDING, WIDTH, film_picture, pair_picture, time_line
+
+RED, BLUE = (np.full((64, 64, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200)))
+
+
+def test_the_camera_is_left_and_imagination_right() -> None:
+    page = pair_picture(RED, BLUE)
+    assert page.shape[1] == WIDTH
+    middle = page.shape[0] // 2 + 12
+    assert page[middle, WIDTH // 4, 0] > 150 and page[middle, 3 * WIDTH // 4, 2] > 150
+    alone = pair_picture(RED, None)
+    assert page.shape == alone.shape and alone[middle, 3 * WIDTH // 4 + 60].max() < 100
+
+
+def test_the_frame_of_the_present_moment_has_a_border() -> None:
+    film = np.stack([RED] * 16)
+    bare, marked = film_picture(film, -1), film_picture(film, 9)
+    changed = np.argwhere((bare != marked).any(axis=2))
+    side = WIDTH // 8
+    assert changed.min(axis=0).tolist() == [side, side] and changed.max(axis=0).tolist() == [2 * side - 1] * 2
+    assert film_picture(None, 0).shape[1] == WIDTH
+
+
+def test_the_time_line_shows_when_the_robot_stood_still() -> None:
+    page = time_line([(1.0, 2.0)], [(2.0, 4.0)], time_s=8.0)
+    row = page[4 + 30 + 5]  # the robot's bar
+    at = {second: tuple(row[int(92 + (WIDTH - 92) * second / 8)]) for second in (1.0, 3.0, 6.0)}
+    assert at == {1.0: MOVING, 3.0: STANDING, 6.0: MOVING}
