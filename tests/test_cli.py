@@ -59,7 +59,10 @@ def test_impossible_video_vaes_are_refused(tmp_path, capsys, option):
 
 def test_an_unknown_recipe_is_refused_and_the_known_ones_listed(tmp_path, capsys):
     said = refused(capsys, "train", "--recipe", "huge", "--data", tmp_path, "--vae", tmp_path, "--out", tmp_path / "o")
-    assert "unknown recipe" in said and "tiny, tiny-disturbed, tiny-grounded, tiny-reactive" in said
+    assert (
+        "unknown recipe" in said
+        and "tiny, tiny-disturbed, tiny-grounded, tiny-libero, tiny-metaworld, tiny-reactive" in said
+    )
     assert not (tmp_path / "o").exists()
 
 

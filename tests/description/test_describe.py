@@ -54,7 +54,8 @@ def test_lengths(wan5b):
 def test_a_chunk_is_the_sum_of_its_schedule(wan5b, part):
     for chunk in wan5b.chunks:
         cost = {name: getattr(value, part) for name, value in vars(chunk).items() if name != "history_frames"}
-        assert cost["imagine"] == pytest.approx(26 * cost["video_step_guided"])
+        steps, kept = 25 * cost["video_step_guided"], cost["video_step_guided"] * 29 / 30  # no last layer, no way out
+        assert steps + 0.9 * kept < cost["imagine"] < steps + 1.02 * kept
         assert cost["decode_actions"] == pytest.approx(50 * cost["action_step"])
         four = cost["imagine"] + cost["decode_actions"] + cost["append"] + cost["encode"]
         assert cost["total"] == pytest.approx(four)

@@ -9,7 +9,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from foreact.codecs.text import TextEmbedding
 from foreact.description.accelerator import NOTHING, cost_of
-from foreact.description.passes import Past, action_step, append, chunk_cost, read_instruction, video_step
+from foreact.description.passes import (
+    Past,
+    action_step,
+    append,
+    chunk_cost,
+    pass_cost,
+    read_instruction,
+    video_step,
+)
 from foreact.description.streams import stream_sizes
 from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
 from foreact.recipes import get_recipe
@@ -117,7 +125,8 @@ def test_the_formulas_hold_at_full_size(name):
             action_step(config, past, rows=2, frames=frames).flops
         )
         cache.drop_imagined()
-        assert counted(lambda: model(*streams, text, attention)) == append(config, past, rows=2, frames=frames).flops
+        appended = append(config, past, rows=2, frames=frames)
+        assert counted(lambda: model(*streams, text, attention, num_wanted=(0, 0))) == appended.flops
 
 
 def full_cache(config: TransformerConfig, window: int, frames: int) -> KVCache:
@@ -202,8 +211,10 @@ def test_bytes_of_a_pass_are_its_weights_and_its_keys_and_values(tiny):
 
 def test_a_shared_backbone_is_read_once_to_append_both_streams(tiny):
     config, past = tiny.sizes(**SHARED), Past(history_frames=3, text_tokens=5)
-    apart = video_step(config, past, rows=1, frames=2) + action_step(config, past, rows=1, frames=2)
-    layers = 2 * (8 * 24 * 24 - 2 * 24 * 24 + 2 * 24 * 32)
+    seen = 2 * config.video_tokens
+    apart = pass_cost(config, "video", past, rows=1, frames=2, keeps=True)
+    apart = apart + pass_cost(config, "action", past, rows=1, frames=2, scratch_tokens=seen, keeps=True)
+    layers = (8 * 24 * 24 - 2 * 24 * 24 + 2 * 24 * 32) + 2 * 24 * 24  # of the last one only keys and values
     assert append(config, past, rows=1, frames=2).num_bytes == apart.num_bytes - 2 * layers
     assert append(config, past, rows=1, frames=2).flops == apart.flops
 

@@ -21,7 +21,7 @@ def test_a_policy_is_made_ready(tiny, tmp_path: Path, monkeypatch) -> None:
 
 
 def test_an_unknown_schedule_is_told_before_anything_is_loaded() -> None:
-    with pytest.raises(UnknownNameError, match="fast, turbo"):
+    with pytest.raises(UnknownNameError, match="fast, one, turbo, two"):
         prepare("no such policy", schedule="hasty", device="cpu")
 
 

@@ -25,7 +25,7 @@ def test_observation_and_info_are_as_promised(task):
     total = len(TASKS[task].stages)
     stage = TASKS[task].stages[0]
     progress = {"stages_done": 0, "num_stages": total, "progress": 0.0}
-    assert info == {"stage": stage, **progress, "success": False, "disturbances": []}
+    assert info == {"stage": stage, **progress, "success": False, "is_success": False, "disturbances": []}
     assert env.instruction == TASKS[task].instruction
 
 

@@ -67,7 +67,7 @@ def test_an_episode_runs_and_its_cube_is_dragged(tab, open_page) -> None:
     tab.get_by_text("Pause", exact=True).click()
     open_page.until(lambda: open_page.shown().phase == "paused")
     before = cube_of(open_page).copy()
-    target = before + (0.05 if before[0] < 0.15 else -0.05, 0.05 if before[1] < 0.5 else -0.05, 0)
+    target = before + np.array([0.05 if before[0] < 0.15 else -0.05, 0.05 if before[1] < 0.5 else -0.05, 0])
     start, end = (pixel_of(tab, open_page.page, place) for place in (before, target))
     tab.mouse.move(*start)
     tab.mouse.down()

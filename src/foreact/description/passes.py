@@ -25,7 +25,14 @@ class Past:
 
 
 def pass_cost(
-    config: TransformerConfig, kind: Kind, past: Past, *, rows: int, frames: int, scratch_tokens: int = 0
+    config: TransformerConfig,
+    kind: Kind,
+    past: Past,
+    *,
+    rows: int,
+    frames: int,
+    scratch_tokens: int = 0,
+    keeps: bool = False,
 ) -> Cost:
     """Return what one stream's share of a forward costs.
 
@@ -36,21 +43,29 @@ def pass_cost(
         rows: 2 under guidance, where the cache has two.
         frames: Latent frames that pass.
         scratch_tokens: Tokens of this chunk that it sees besides its own: imagined video, or that appended with it.
+        keeps: It only leaves its keys and values in the cache: of the last layer nothing else is computed.
     """
     sizes = stream_sizes(config, kind)
     own = frames * sizes.tokens
     seen = past.history_frames * (config.video_tokens + config.action_tokens) + scratch_tokens + own
     keys = seen * sizes.joint_width + past.text_tokens * sizes.width
-    products = own * (sizes.ends + sizes.num_layers * sizes.layer_products) + sizes.clock
-    attention = 2 * sizes.num_layers * own * keys  # scores, then the weighted sum of values
-    weights = sizes.ends + sizes.clock + sizes.num_layers * sizes.layer_weights
-    cached = 2 * sizes.num_layers * (keys + own * sizes.joint_width)  # keys and values, read and written
+    last, ends = (1, sizes.way_in) if keeps else (0, sizes.ends)
+    layers = sizes.num_layers - last
+    products = own * (ends + layers * sizes.layer_products + last * sizes.kept_products) + sizes.clock
+    attention = 2 * layers * own * keys  # scores, then the weighted sum of values
+    weights = ends + sizes.clock + layers * sizes.layer_weights + last * sizes.kept_weights
+    cached = 2 * (layers * keys + sizes.num_layers * own * sizes.joint_width)  # keys and values, read and written
     return cost_of(2 * rows * (products + attention), BYTES * (weights + rows * cached))
 
 
 def video_step(config: TransformerConfig, past: Past, *, rows: int, frames: int) -> Cost:
     """Return the cost of one denoising step of a video chunk."""
     return pass_cost(config, "video", past, rows=rows, frames=frames)
+
+
+def keep_video(config: TransformerConfig, past: Past, *, rows: int, frames: int) -> Cost:
+    """Return the cost of the pass that leaves the keys and values of a video chunk in the cache."""
+    return pass_cost(config, "video", past, rows=rows, frames=frames, keeps=True)
 
 
 def action_step(config: TransformerConfig, past: Past, *, rows: int, frames: int, imagines: bool = True) -> Cost:
@@ -61,12 +76,13 @@ def action_step(config: TransformerConfig, past: Past, *, rows: int, frames: int
 
 def append(config: TransformerConfig, past: Past, *, rows: int, frames: int) -> Cost:
     """Return the cost of putting observed latent frames and executed actions into the cache, in one forward."""
-    video = video_step(config, past, rows=rows, frames=frames)
-    action = action_step(config, past, rows=rows, frames=frames)
+    seen = frames * config.video_tokens
+    video = keep_video(config, past, rows=rows, frames=frames)
+    action = pass_cost(config, "action", past, rows=rows, frames=frames, scratch_tokens=seen, keeps=True)
     if not config.is_shared:
         return video + action
     sizes = stream_sizes(config, "video")
-    met_twice = BYTES * sizes.num_layers * sizes.layer_weights
+    met_twice = BYTES * ((sizes.num_layers - 1) * sizes.layer_weights + sizes.kept_weights)
     return cost_of(video.flops + action.flops, video.num_bytes + action.num_bytes - met_twice)
 
 
@@ -123,11 +139,12 @@ def chunk_cost(config: TransformerConfig, inference: InferenceConfig, past: Past
     frames = inference.latent_frames_per_chunk
     video = [video_step(config, past, rows=rows, frames=frames) for rows in (1, 2)]
     action = [action_step(config, past, rows=rows, frames=frames, imagines=inference.imagines) for rows in (1, 2)]
+    kept = [keep_video(config, past, rows=rows, frames=frames) for rows in (1, 2)]
     appended = [append(config, past, rows=rows, frames=frames) for rows in (1, 2)]
 
     def parts(schedule: InferenceConfig) -> tuple[Cost, Cost, Cost]:
         decode = action[0 if schedule.action_guidance == 1 else 1] * schedule.action_steps
-        return _imagine(schedule, video), decode, appended[schedule.rows - 1]
+        return _imagine(schedule, video, kept), decode, appended[schedule.rows - 1]
 
     unguided = replace(inference, video_guidance=1.0, action_guidance=1.0)
     imagine, decode, taken_in = parts(inference)
@@ -147,11 +164,11 @@ def chunk_cost(config: TransformerConfig, inference: InferenceConfig, past: Past
     )
 
 
-def _imagine(inference: InferenceConfig, step: list[Cost]) -> Cost:
+def _imagine(inference: InferenceConfig, step: list[Cost], kept: list[Cost]) -> Cost:
     """Return the cost of all video passes: as `Predictor` runs them."""
     if not inference.imagines:
         return NOTHING
     if inference.video_steps_executed is not None:
         return step[inference.rows - 1] * inference.video_steps_executed
     guided = 0 if inference.video_guidance == 1 else 1
-    return step[guided] * inference.video_steps + step[inference.rows - 1]
+    return step[guided] * inference.video_steps + kept[inference.rows - 1]

@@ -37,6 +37,11 @@ class StreamSizes:
         return 2 * self.features * self.width + (self.width**2 if self.mlp else 0)
 
     @property
+    def way_in(self) -> int:
+        """Weights of the matrices at the way in alone: a pass whose velocities nobody wants has no way out."""
+        return self.ends - self.features * self.width
+
+    @property
     def clock(self) -> int:
         """Weights of the matrices that every flow time meets once."""
         return self.frequency_dim * self.width + 7 * self.width**2
@@ -52,6 +57,18 @@ class StreamSizes:
         """Multiplications of one token with a layer's matrices: a shared way up is met three times."""
         ways = 4 * self.width * self.joint_width if self.factorized else 0
         return self._layer_without_ways + ways
+
+    @property
+    def kept_products(self) -> int:
+        """Multiplications of one token with the last layer's matrices, where only its key and value are wanted."""
+        inner = self.width if self.factorized else self.joint_width
+        return 2 * self.width * inner + (2 * self.width * self.joint_width if self.factorized else 0)
+
+    @property
+    def kept_weights(self) -> int:
+        """Weights of those matrices: a shared way up is one."""
+        inner = self.width if self.factorized else self.joint_width
+        return 2 * self.width * inner + (self.width * self.joint_width if self.factorized else 0)
 
     @property
     def _layer_without_ways(self) -> int:

@@ -20,13 +20,19 @@ class DelayedWorker(ThreadWorker):
         """
         super().__init__(clock)
         self._least_s, self._due_s = least_s, 0.0
+        self.asked_s: float | None = None
+        """When the question was asked that is not answered yet; None if there is none."""
 
     def submit(self, call: Callable[[], Any]) -> None:
         """Hand the call to the thread, and note when its answer may be seen."""
-        self._due_s = self._clock.now() + self._least_s()
+        self.asked_s = self._clock.now()
+        self._due_s = self.asked_s + self._least_s()
         super().submit(call)
 
     def poll(self, now_s: float) -> Answer | None:
         """Return the answer once it is ready and its latency has passed; raises what the call raised."""
         answer = super().poll(now_s) if now_s >= self._due_s else None
-        return answer and replace(answer, ready_s=max(answer.ready_s, self._due_s))
+        if answer is None:
+            return None
+        self.asked_s = None
+        return replace(answer, ready_s=max(answer.ready_s, self._due_s))

@@ -193,6 +193,7 @@ class PlayEngine:
             seed=choices.seed,
             control_hz=timing.action_hz,
             camera_stride=timing.camera_stride,
+            now=self._clock.now,
         )
         record = EpisodeRecord(
             timing=timing, pictures=robot.pictures, picture_steps=robot.picture_steps, commands=robot.commands
@@ -204,7 +205,8 @@ class PlayEngine:
             seed=choices.seed,
             on_observed=lambda latents: record.seen.append(latents.cpu()),
         )
-        return Episode(choices=choices, policy=policy, robot=robot, record=record, controller=controller)
+        worker = DelayedWorker(self._clock, lambda: self._latency_s)
+        return Episode(choices=choices, policy=policy, robot=robot, record=record, controller=controller, worker=worker)
 
     def _environment(self, choices: PlayChoices, policy: Policy) -> BimanualEnv:
         wanted = (choices.task, choices.disturbance, tuple(policy.embodiment.cameras))
@@ -239,7 +241,7 @@ class PlayEngine:
             episode.controller,
             control_config(policy, watchdog_s=None),
             clock=self._clock,
-            worker=DelayedWorker(self._clock, lambda: self._latency_s),
+            worker=episode.worker,
             standstill=policy.embodiment.hold_action(robot.state),
             on_chunk=note,
         )

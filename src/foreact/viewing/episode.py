@@ -13,6 +13,7 @@ from foreact.policy.controllers import PolicyController
 from foreact.policy.policy import Policy
 from foreact.policy.viewer import squared_errors
 from foreact.viewing.choices import PlayChoices
+from foreact.viewing.delay import DelayedWorker
 from foreact.viewing.robot import PlayRobot, Poses
 
 Phase = Literal["loading", "running", "paused", "succeeded", "time up", "stopped", "failed"]
@@ -29,6 +30,7 @@ class Episode:
     robot: PlayRobot
     record: EpisodeRecord
     controller: PolicyController
+    worker: DelayedWorker
     answers: list[Placed] = field(default_factory=list)
     """What the controller answered, as it took effect."""
     report: DriveReport | None = None
@@ -114,7 +116,7 @@ class EpisodeView:
         self._take_pictures()
         self._take_commands()
         robot, info = episode.robot, episode.robot.info
-        time_s = robot.poses.step / self._timing.action_hz
+        time_s = self._seconds(robot.poses.step)
         shown = len(self._errors) and self._num_pictures - 1 in self._imagined
         return Snapshot(
             number=number,
@@ -141,8 +143,9 @@ class EpisodeView:
     def _take_answers(self) -> None:
         for placed in self.episode.answers[self._num_answers :]:
             self._num_answers += 1
-            start_s = self.episode.answers[0].asked_s
-            self._computing.append((placed.asked_s - start_s, placed.answered_s - start_s))
+            times_s = self.episode.robot.times_s
+            start_s = times_s[0] if times_s else placed.asked_s
+            self._computing.append((max(0.0, placed.asked_s - start_s), placed.answered_s - start_s))
             if placed.chunk.disagreement is not None:
                 self._disagreement = placed.chunk.disagreement
             frames = self._decoder.decode(placed)
@@ -161,36 +164,38 @@ class EpisodeView:
             guess = self._imagined.get(number)
             if guess is not None:
                 error = squared_errors({self._camera: guess[None]}, {self._camera: self._seen[None]})[0]
-                self._errors.append((record.picture_steps[number] / self._timing.action_hz, float(error) ** 0.5))
+                self._errors.append((self._seconds(record.picture_steps[number]), float(error) ** 0.5))
 
     def _take_commands(self) -> None:
         """Find the times in which the robot was told the same again and again."""
-        commands, hz = self.episode.record.commands, self._timing.action_hz
-        for step in range(self._num_commands, len(commands)):
+        commands = self.episode.record.commands
+        for step in range(self._num_commands, len(commands) - 1):  # the last one still goes on
             self._num_commands = step + 1
             if not np.array_equal(commands[step], commands[step - 1]):
                 continue
-            if self._standing and self._standing[-1][1] == step / hz:
-                self._standing[-1] = (self._standing[-1][0], (step + 1) / hz)
+            begin_s, end_s = self._seconds(step), self._seconds(step + 1)
+            if self._standing and self._standing[-1][1] == begin_s:
+                self._standing[-1] = (self._standing[-1][0], end_s)
             else:
-                self._standing.append((step / hz, (step + 1) / hz))
+                self._standing.append((begin_s, end_s))
 
     def _being_computed(self, now_s: float) -> list[Span]:
-        """Return the time for which a chunk has been computed that has not come yet, if the robot waits for it."""
-        answers, episode = self.episode.answers, self.episode
-        waits = not answers or episode.controller.waits
-        if episode.report is not None or not (waits and self._standing):
+        """Return the time for which a chunk has been computed that has not come yet."""
+        asked_s, times_s = self.episode.worker.asked_s, self.episode.robot.times_s
+        if self.episode.report is not None or asked_s is None or not times_s:
             return []
-        begin_s = self._standing[-1][0] if answers else 0.0
-        end_s = episode.robot.poses.step / self._timing.action_hz
-        last_end_s = self._computing[-1][1] if self._computing else 0.0
-        return [(begin_s, end_s)] if self._standing[-1][1] >= end_s > begin_s >= last_end_s else []
+        return [(max(0.0, asked_s - times_s[0]), now_s - times_s[0])]
 
     def _time_of(self, picture: int) -> float:
         """Return the seconds at which a picture was taken, or will be if the robot goes on without a stop."""
         steps, stride = self.episode.record.picture_steps, self._timing.camera_stride
         if picture < len(steps):
-            return steps[picture] / self._timing.action_hz
+            return self._seconds(steps[picture])
         last = len(steps) - 1
         begun = max(steps[last], self.episode.robot.poses.step - stride) if steps else 0
-        return (begun + stride * (picture - last)) / self._timing.action_hz
+        return self._seconds(begun) + stride * (picture - last) / self._timing.action_hz
+
+    def _seconds(self, step: int) -> float:
+        """Return the time of a control step since the first one; that of the last one if it is still to come."""
+        times_s = self.episode.robot.times_s
+        return times_s[min(step, len(times_s) - 1)] - times_s[0] if times_s else 0.0

@@ -1,5 +1,6 @@
 """The simulated robot of an episode that people steer: it can be watched, stopped, and its cubes can be moved."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,7 @@ class Poses:
 class PlayRobot(RealtimeRobot):
     """One episode in the bimanual scene. `move_cube`, `stop` and `poses` may be used from any thread."""
 
-    def __init__(self, env: BimanualEnv, *, seed: int, control_hz: float, camera_stride: int):
+    def __init__(self, env: BimanualEnv, *, seed: int, control_hz: float, camera_stride: int, now: Callable[[], float]):
         """Reset the environment to the episode of that seed.
 
         Args:
@@ -38,11 +39,15 @@ class PlayRobot(RealtimeRobot):
             seed: Of the episode.
             control_hz: Commands per second.
             camera_stride: Actions per camera frame.
+            now: Returns the control loop's time in s.
         """
         super().__init__(env, seed=seed, control_hz=control_hz, camera_stride=camera_stride)
         self._world: World = env.world
         self._targets: dict[str, np.ndarray] = {}
         self.was_stopped = False
+        self._now = now
+        self.times_s: list[float] = []
+        """When each control step was made. Steps are 20 ms apart unless the machine was too slow."""
         self.cubes = env.world.cubes
         self.poses = self._poses()
 
@@ -60,6 +65,7 @@ class PlayRobot(RealtimeRobot):
 
     def act(self, action: np.ndarray) -> None:
         """Execute one action, and move the cubes that a person moves."""
+        self.times_s.append(self._now())
         self._move_cubes(HAND_M_PER_STEP)
         super().act(action)
         self.done = self.done or self.was_stopped
