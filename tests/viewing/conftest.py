@@ -28,12 +28,12 @@ class OpenPage:
 
     def shown(self, number: int = 0) -> Any:
         """What the page last drew of a robot."""
-        return self.page.lanes[number]._shown
+        return self.page.lanes[number].shown
 
     def until(self, reached: Callable[[], Any], patience_s: float = 120.0) -> None:
         deadline_s = time.monotonic() + patience_s
         while not reached():
-            assert time.monotonic() < deadline_s, [lane._shown and lane._shown.phase for lane in self.page.lanes]
+            assert time.monotonic() < deadline_s, [lane.shown and lane.shown.phase for lane in self.page.lanes]
             time.sleep(0.05)
 
 

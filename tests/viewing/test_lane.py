@@ -1,11 +1,17 @@
+import time
+from functools import cache
+
 import numpy as np
 import pytest
+
+import foreact
 
 pytest.importorskip("viser")
 
 from foreact.viewing.choices import PlayChoices
 from foreact.viewing.episode import Snapshot
 from foreact.viewing.lane import gauge_text, point_on_plane, status_text
+from foreact.viewing.page import PlayPage
 
 
 def test_the_line_of_sight_meets_the_table_where_the_pointer_is() -> None:
@@ -44,3 +50,20 @@ def test_the_gauge_says_what_is_known_of_the_error() -> None:
     assert "it never looks" in of("open_loop", None)
     assert "nothing to compare yet" in of("synchronous", None)
     assert "**0.62** (a surprise above 1.00)" in of("synchronous", 0.62)
+
+
+@pytest.mark.sim
+def test_a_page_without_a_browser_draws_every_instant_of_an_episode(tmp_path) -> None:
+    load = cache(foreact.load)
+    choices = PlayChoices(task="reach_cube")
+    page = PlayPage(load, choices, policies=("tiny-disturbed",), port=0, films=tmp_path, urgent=False)
+    try:
+        deadline_s = time.monotonic() + 90
+        while page.lanes[0].shown is None or page.lanes[0].shown.phase not in ("succeeded", "time up"):
+            page.update()
+            time.sleep(0.02)
+            assert time.monotonic() < deadline_s
+        page._save(None)
+        assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
+    finally:
+        page.close()

@@ -34,7 +34,7 @@ def pair_picture(seen: np.ndarray, imagined: np.ndarray | None) -> np.ndarray:
 
 
 def film_picture(film: np.ndarray | None, now: int) -> np.ndarray:
-    """Return the frames that the latest chunk imagines, eight in a row, uint8 [height, 400, 3].
+    """Return the frames that the latest chunk imagines, four or eight in a row, uint8 [height, 400, 3].
 
     Args:
         film: uint8 [frames, height, width, 3]; None: the policy imagines nothing.
@@ -44,11 +44,12 @@ def film_picture(film: np.ndarray | None, now: int) -> np.ndarray:
         page = Image.new("RGB", (WIDTH, 60), BACKGROUND)
         _write(page, (WIDTH // 2, 30), "this policy imagines nothing", DIM, anchor="mm")
         return np.asarray(page)
-    side = WIDTH // 8
+    in_a_row = 4 if len(film) <= 8 else 8
+    side = WIDTH // in_a_row
     height = round(side * film.shape[1] / film.shape[2])
-    page = Image.new("RGB", (WIDTH, -(-len(film) // 8) * height), BACKGROUND)
+    page = Image.new("RGB", (WIDTH, -(-len(film) // in_a_row) * height), BACKGROUND)
     for number, frame in enumerate(film):
-        left, top = number % 8 * side, number // 8 * height
+        left, top = number % in_a_row * side, number // in_a_row * height
         page.paste(Image.fromarray(resize(frame, (height, side))), (left, top))
         if number == now:
             ImageDraw.Draw(page).rectangle((left, top, left + side - 1, top + height - 1), outline=STANDING, width=3)

@@ -37,7 +37,7 @@ class Episode:
     """Set at the end."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
     """Everything that a page shows of one robot at one instant."""
 

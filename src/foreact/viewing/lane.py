@@ -52,8 +52,12 @@ class Lane:
         self._frame = server.scene.add_frame(self._root, show_axes=False, position=offset_m)
         self._bodies: dict[int, viser.SceneNodeHandle] = {}
         self._num_cubes, self._lamp = 0, None
-        self._poses, self._pictures_at_s, self._curves_at_s, self._shown = None, 0.0, 0.0, None
+        self._poses, self._pictures_at_s, self._curves_at_s = None, 0.0, 0.0
+        self._drawn: tuple | None = None
+        self.shown: Snapshot | None = None
+        """What was shown last."""
         self.panel = server.gui.add_panel()
+        self.panel.set_width(340)
         with self.panel.add_tab(title):
             self._status = server.gui.add_markdown("Loading the policy ...")
             blank = np.full((220, 400, 3), 24, np.uint8)
@@ -67,10 +71,10 @@ class Lane:
                     viser.uplot.Series(label="time, s"),
                     viser.uplot.Series(label="error, % of full range", stroke="#d64e3c", width=2),
                 ),
-                title="Picture seen, less picture imagined",
-                scales={"x": viser.uplot.Scale(time=False), "y": viser.uplot.Scale(range=(0, 20))},
+                title="Error of imagined pictures, % of full range",
+                scales={"x": viser.uplot.Scale(time=False), "y": viser.uplot.Scale(range=(0, 15))},
                 legend=viser.uplot.Legend(show=False),
-                aspect=2.6,
+                aspect=2.0,
             )
             self._line = server.gui.add_image(blank[:78], label="Time line")
 
@@ -81,18 +85,18 @@ class Lane:
 
     def update(self) -> Snapshot:
         """Show what is new, and return it."""
-        snapshot = self.engine.snapshot()
-        now_s = time.monotonic()
+        self.shown = snapshot = self.engine.snapshot()
+        drawn, now_s = (snapshot.number, snapshot.phase, snapshot.poses, snapshot.num_chunks), time.monotonic()
         with self._server.atomic():
             self._move_bodies(snapshot)
-        if snapshot == self._shown or now_s < self._pictures_at_s:
+        if drawn == self._drawn or now_s < self._pictures_at_s:
             return snapshot
         self._pictures_at_s = now_s + PICTURES_PERIOD_S
         self._show_pictures(snapshot)
         if now_s >= self._curves_at_s or snapshot.phase != "running":
             self._curves_at_s = now_s + CURVES_PERIOD_S
             self._show_curves(snapshot)
-        self._shown = snapshot
+        self._drawn = drawn
         return snapshot
 
     # ---- the scene ----

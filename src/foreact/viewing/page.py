@@ -28,7 +28,7 @@ CONTROLLERS = {
     "grounded, and goes on from decided actions": "prefixed",
 }
 """What the page calls the controllers."""
-EYE_M, LOOK_AT_M = (0.15, -0.75, 0.95), (0.02, 0.5, 0.05)
+EYE_M, LOOK_AT_M = (0.1, -0.75, 1.0), (0.02, 0.5, 0.0)
 REACTIVE_POLICY = "tiny-reactive"
 INTRODUCTION = (
     "A small network drives this robot now, on your machine. It **imagines** what the camera will see, then acts. "

@@ -14,7 +14,7 @@ HAND_M_PER_STEP = 0.012
 """How far a cube is moved in one control step of 20 ms, as a quick hand would: 0.6 m/s."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Poses:
     """Where everything is at one instant."""
 
