@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON_FILES := src tests benchmarks experiments examples plugins scripts
 export MUJOCO_GL ?= egl
 
-.PHONY: setup demo test coverage check types format bench clean
+.PHONY: setup demo test coverage check types format site bench clean
 
 setup: $(VENV)/.ready
 
@@ -33,6 +33,10 @@ types: setup  # a minute; fetches pyright's own program when first run
 format: setup
 	$(BIN)/ruff format $(PYTHON_FILES)
 	$(BIN)/ruff check --fix $(PYTHON_FILES)
+
+site: setup  # the documents as a site, in outputs/site
+	$(BIN)/python -m pip install --quiet -e ".[docs]"
+	$(BIN)/python -m mkdocs build
 
 bench: setup
 	$(BIN)/foreact bench --out outputs/bench

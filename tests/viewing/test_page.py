@@ -17,9 +17,15 @@ pytestmark = [pytest.mark.sim, pytest.mark.browser]
 SCREENSHOTS = os.environ.get("FOREACT_SCREENSHOTS")
 """A folder for pictures of the page, docs/pictures for example; none are taken without it."""
 
+VISERS_OWN = "Unable to preventDefault inside passive event listener"
+"""What viser's own dragging of scene objects makes Chromium complain of; nothing is wrong with the page then."""
+
 
 def keep(tab, name: str) -> None:
     if SCREENSHOTS:
+        for notice in tab.locator(".mantine-Notification-closeButton").all():
+            notice.click()  # viser remarks that there is no GPU
+        time.sleep(1)
         tab.screenshot(path=Path(SCREENSHOTS) / f"{name}.jpg", type="jpeg", quality=80, timeout=300_000)
 
 
@@ -33,7 +39,7 @@ def tab(chromium, open_page):
     view.goto(open_page.address)
     view.get_by_text("One chunk").wait_for()
     yield view
-    assert view.problems == []
+    assert [problem for problem in view.problems if VISERS_OWN not in problem] == []
     view.close()
 
 
@@ -94,7 +100,7 @@ def test_a_second_tab_sees_the_same_and_disturbs_nothing(tab, open_page, chromiu
 
 def test_two_robots_are_shown_and_one_never_looks(tab, open_page) -> None:
     open_page.until(lambda: open_page.shown() and open_page.shown().num_chunks >= 1)
-    tab.get_by_label("Show").click()
+    tab.locator('input[value="one robot"]:visible').click()
     tab.get_by_role("option", name="beside one that never looks").click()
     open_page.until(lambda: len(open_page.page.lanes) == 2)
     open_page.until(lambda: (shown := open_page.shown(1)) and shown.num_chunks >= 1)

@@ -63,6 +63,7 @@ class Lane:
             blank = np.full((220, 400, 3), 24, np.uint8)
             self._pair = server.gui.add_image(blank, label="At this moment")
             self._film = server.gui.add_image(blank[:100], label="The film being imagined")
+            self._line = server.gui.add_image(blank[:78], label="Time line")
             self._gauge_text = server.gui.add_markdown("")
             self._gauge = server.gui.add_progress_bar(0.0, color=GREEN)
             self._curve = server.gui.add_uplot(
@@ -74,9 +75,8 @@ class Lane:
                 title="Error of imagined pictures, % of full range",
                 scales={"x": viser.uplot.Scale(time=False), "y": viser.uplot.Scale(range=(0, 15))},
                 legend=viser.uplot.Legend(show=False),
-                aspect=2.0,
+                aspect=2.4,
             )
-            self._line = server.gui.add_image(blank[:78], label="Time line")
 
     def remove(self) -> None:
         """Take it off the page."""

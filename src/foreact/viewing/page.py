@@ -20,6 +20,8 @@ PERIOD_S = 0.05
 """Between two looks at the engines."""
 ALONE, BESIDE_BLIND, BESIDE_REACTIVE = "one robot", "beside one that never looks", "beside one that does not imagine"
 SECOND_OFFSET_M = (0.0, 1.3, 0.0)
+FAR_EYE_M = (0.1, -1.9, 1.9)
+"""From where both robots are seen."""
 CONTROLLERS = {
     "looks, waits for each chunk": "synchronous",
     "never looks (open loop)": "open_loop",
@@ -232,12 +234,20 @@ class PlayPage:
         if choices is not None and len(self.lanes) == 2:
             self.lanes[1].engine.restart(choices)
         elif choices is not None:
-            self.lanes.append(self._open_lane(choices, "The other robot", 1))
+            title = "It never looks" if choices.controller == "open_loop" else "It does not imagine"
+            self.lanes.append(self._open_lane(choices, title, 1))
             self.lanes[1].panel.dock_left()
+            self.lanes[0].panel.dock_left()  # further left than the other one
+            self._look_from(FAR_EYE_M)
         elif len(self.lanes) == 2:
             lane = self.lanes.pop()
             lane.engine.__exit__()
             lane.remove()
+            self._look_from(EYE_M)
+
+    def _look_from(self, eye_m: tuple[float, float, float]) -> None:
+        for client in self._server.get_clients().values():
+            client.camera.position = eye_m
 
     def _save(self, client: viser.ClientHandle | None) -> None:
         choices = self._choices
