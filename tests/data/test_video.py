@@ -124,3 +124,17 @@ def test_odd_sizes_are_refused(size):
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(ConfigurationError, match=next(iter(wrong))):
         VideoSettings(**wrong)
+
+
+def test_the_same_frames_make_the_same_film_again_and_again():
+    """Whatever memory the encoder is given: it is kept occupied in other places from film to film."""
+    frames = [np.full((64, 96, 3), 40, np.uint8) for _ in range(14)]
+    for number, frame in enumerate(frames):
+        frame[number : number + 20, 10 + number : 40 + number] = (220, 120, 250)
+        frame[40:60] = np.random.default_rng(number).integers(0, 255, (20, 96, 3))
+    films, kept = set(), []
+    for number in range(300):
+        film = encode_video(frames, fps=50, size=(64, 96), settings=VideoSettings())
+        films.add(film)
+        kept = [*kept[-20:], bytearray(film)] if number % 3 == 0 else kept
+    assert len(films) == 1

@@ -53,8 +53,14 @@ class VideoSettings:
 
     @property
     def options(self) -> dict[str, str]:
-        """The encoder's options. No B-frames: they only add delay when key frames are this close."""
-        return {"crf": str(self.crf), "preset": self.preset, "g": str(self.keyframe_interval), "bf": "0"}
+        """The encoder's options. No B-frames: they only add delay when key frames are this close.
+
+        Of libx264 no macroblock tree either, which looks ahead to later frames of the same group and gains little in
+        such short ones: with it, x264's assembly now and then makes other bytes of the same frames (85 of 1,500 small
+        films, none without), so that a recording could not be repeated exactly. The films get a sixth larger.
+        """
+        options = {"crf": str(self.crf), "preset": self.preset, "g": str(self.keyframe_interval), "bf": "0"}
+        return options | ({"mbtree": "0"} if self.codec == "libx264" else {})
 
 
 def check_frame_size(name: str, size: tuple[int, int]) -> None:
