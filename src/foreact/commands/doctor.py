@@ -10,6 +10,7 @@ from rich.table import Table
 
 from foreact.commands.doctor_page import write_page
 from foreact.commands.embodiment import look_at
+from foreact.commands.evaluate_data import joint_table
 from foreact.commands.options import Machine, MachineOptions
 from foreact.commands.progress import console
 from foreact.data.episodes import EpisodeDataset
@@ -104,11 +105,8 @@ def _print(examined: Examination, notes: list[str], errors: list[dict[str, Any]]
     for note in notes:
         console.print(f"check: {note}", markup=False)
     if errors:
-        table = Table("joint", "unit", "policy", "repeating the last action", box=None)
-        for row in errors:
-            table.add_row(row["joint"], row["unit"], f"{row['policy']:.4g}", f"{row['last_action']:.4g}")
         console.print("Mean error of the policy's actions, from the real history:")
-        console.print(table)
+        console.print(joint_table(errors))
     kinds = {kind: sum(f.severity == kind for f in examined.findings) for kind in COLOURS}
     console.print(", ".join(f"{count} {kind}s" for kind, count in kinds.items()) + ".")
 

@@ -1,20 +1,19 @@
 """`foreact evaluate`."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.table import Table
-
+from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.disturbing import DisturbanceOptions, Disturbing
+from foreact.commands.evaluate_data import check_compatible, evaluate_data
+from foreact.commands.evaluate_summary import summary_table
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName, named
 from foreact.commands.progress import console, progress_bar
-from foreact.commands.worlds import WORLD_NAMES, describe_protocol, name_world
+from foreact.commands.worlds import WORLD_NAMES, name_world
 from foreact.environments.protocols import PROTOCOLS
-from foreact.environments.registry import OWN
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
 from foreact.evaluation.imagination import FrameErrors, frame_errors, mean_psnr_db
 from foreact.evaluation.pictures import write_video
@@ -22,7 +21,6 @@ from foreact.evaluation.suite import FIRST_HELD_OUT_SEED, SUMMARY_FILE, Evaluati
 from foreact.evaluation.suite import evaluate as run_suite
 from foreact.policy.controllers import ControlMode
 from foreact.policy.policy import Policy
-from foreact.policy.schedules import describe_steps
 from foreact.simulation.tasks import TASKS
 
 
@@ -38,16 +36,23 @@ class Settings:
     In another simulator: foreact evaluate --policy runs/mw/policy --env metaworld/drawer-open-v3 --out outputs/drawer
 
     While somebody moves the cube: foreact evaluate --task reach_cube --disturbance nudge --out outputs/nudged
+
+    Without a simulator, against recorded episodes: foreact evaluate --policy runs/mine/policy --data data/my_task --out
+    outputs/mine. It gives the error of every joint, in the robot's units, beside that of repeating the last action.
     """
 
     task: Annotated[str | None, named(TASKS, "TASK")] = None
     """What the robot is to do: one of our own tasks, or with --env one of its tasks."""
     out: Path
-    """Gets summary.json, episodes.jsonl and the videos."""
+    """Gets summary.json, episodes.jsonl and the videos; with --data results.json."""
     env: Annotated[str | None, named(WORLD_NAMES)] = None
     """The world by name, where it is not our own; `docs/benchmarks.md` lists them."""
     protocol: Annotated[str | None, named(PROTOCOLS)] = None
     """How episodes are run and seen there; by default the first of the world's own."""
+    data: tuple[Path, ...] = ()
+    """Instead of a world: LeRobot datasets of the policy's robot, encoded by `foreact encode`."""
+    held_out: int = 5
+    """With --data: how many of the last episodes of each dataset are compared; the policy must not have seen them."""
     policy: PolicyName = "tiny"
     """Name of a shipped policy, or a folder."""
     episodes: int = 50
@@ -73,6 +78,7 @@ class Settings:
     execution_horizon: int | None = None
     """Actions of a chunk executed before the next is predicted; all by default."""
     disturbing: Disturbing = DisturbanceOptions()
+    reading: Data = DataOptions()
     denoising: Denoising = DenoisingOptions()
     machine: Machine = MachineOptions()
     compile: bool = False
@@ -80,7 +86,16 @@ class Settings:
 
 
 def run(settings: Settings) -> None:
-    """Run the episodes that are missing, and print the summary of all."""
+    """Compare with recorded episodes, or run the simulated ones that are missing, and print the summary of all."""
+    check_compatible(settings)
+    if settings.data:
+        policy = load_policy(settings.policy, settings.denoising, settings.machine, compile=settings.compile)
+        evaluate_data(policy, settings.policy, settings.data, settings.reading, settings.held_out, settings.out)
+    else:
+        _simulate(settings)
+
+
+def _simulate(settings: Settings) -> None:
     config = EvaluationConfig(
         task=name_world(settings.env, settings.task),
         protocol=settings.protocol,
@@ -101,7 +116,7 @@ def run(settings: Settings) -> None:
             errors.append(frame_errors(policy, record))
 
     summary = _run(policy, config, settings.out, film if settings.videos else None, settings.workers)
-    console.print(_summary_table(summary, policy))
+    console.print(summary_table(summary, policy))
     tell_imagination(errors)
     console.print(f"Everything is in [bold]{settings.out}[/].")
 
@@ -124,26 +139,3 @@ def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record, workers
             successes += result.success
             bar.update(shown, completed=count, figures=f"{successes} of {count} succeeded")
     return json.loads((out / SUMMARY_FILE).read_text())
-
-
-def _summary_table(summary: Mapping[str, Any], policy: Policy) -> Table:
-    table = Table(show_header=False, box=None)
-    low, high = summary["ci95_low"], summary["ci95_high"]
-    table.add_row("task", summary["task"])
-    if not summary["world"].startswith(f"{OWN}/"):
-        table.add_row("protocol", describe_protocol(summary))
-    if summary["disturbance"] != "none":
-        table.add_row("disturbance", f"{summary['disturbance']}, in {summary['episodes_disturbed']} of the episodes")
-    table.add_row("schedule", describe_steps(policy.config))
-    table.add_row(
-        "success",
-        f"{summary['success_rate']:.0%} of {summary['episodes']} episodes (95 % interval {low:.0%} to {high:.0%})",
-    )
-    table.add_row("progress", f"{summary['progress']:.2f}")
-    if summary["imagination_error"] is not None:
-        table.add_row("imagination error", f"{summary['imagination_error']:.3f} (latent spread is 1)")
-    table.add_row(
-        "chunk", f"{summary['chunk_ms']:.0f} ms, {summary['realtime_ratio']:.2f} of the time it takes to execute"
-    )
-    table.add_row("stages", ", ".join(f"{name} {value:.0f} ms" for name, value in summary["stage_ms"].items()))
-    return table
