@@ -27,7 +27,7 @@ fi
 "$VENV/bin/python" -m pip install --quiet --upgrade pip
 # torch first and alone: the pin decides which build of it everything else is content with.
 "$VENV/bin/python" -m pip install --quiet "$(grep '^torch==' constraints.txt)"
-"$VENV/bin/python" -m pip install --quiet -c constraints.txt -e ".[policy,train,serve,sim,umt5,memory,play,dev]"
+"$VENV/bin/python" -m pip install --quiet -c constraints.txt -e ".[policy,train,serve,sim,umt5,memory,dev]"
 # openpi's client, which the server's tests talk to, asks for a numpy below 2 and works with ours: without its pins.
 "$VENV/bin/python" -m pip install --quiet --no-deps "openpi-client>=0.1.2"
 echo "foreact is installed in $VENV."

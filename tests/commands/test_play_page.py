@@ -9,6 +9,7 @@ import urllib.request
 import pytest
 
 from foreact.commands.main import main
+from foreact.commands.play import policies_for_this_robot
 
 pytest.importorskip("viser", reason="the extra `play` is not installed")
 
@@ -22,6 +23,10 @@ def test_what_cannot_be_served_is_refused(capsys, arguments, said) -> None:
         main(["play", "--no-open", *arguments])
     assert stopped.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_policies_of_other_robots_are_not_offered() -> None:
+    assert policies_for_this_robot() == ["tiny", "tiny-disturbed", "tiny-reactive"]
 
 
 @pytest.mark.sim

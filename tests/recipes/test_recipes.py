@@ -75,6 +75,13 @@ def test_the_full_size_sees_what_was_published():
     assert shared.inference.first_frame == "chunk"
 
 
+def test_the_policy_for_meta_world_ships_as_its_recipe_made_it():
+    policy, recipe = foreact.load("tiny-metaworld"), get_recipe("tiny-metaworld")
+    assert policy.networks.model.config == recipe.transformer
+    assert replace(policy.config, disagreement_threshold=None) == recipe.inference
+    assert policy.embodiment.name == "sawyer" and len(policy.instructions) == 5
+
+
 def test_the_policy_that_reacts_ships_as_its_recipe_made_it():
     policy, recipe = foreact.load("tiny-disturbed"), get_recipe("tiny-disturbed")
     assert policy.networks.model.config == recipe.transformer

@@ -1,22 +1,23 @@
 """`foreact play`: a page in the browser on which a policy is watched and disturbed while it works."""
 
+import json
 import webbrowser
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
-
-import viser  # noqa: F401  (without it the command is not installed)
 
 from foreact.commands.demo import spare_cores
 from foreact.commands.loading import load_policy
 from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyName, named, shipped_policies
 from foreact.commands.progress import console
-from foreact.errors import ConfigurationError
+from foreact.errors import ConfigurationError, NotInstalledError
 from foreact.evaluation.suite import FIRST_HELD_OUT_SEED
+from foreact.policy.checkpoint import CONFIG_FILE
 from foreact.simulation.tasks import TASKS
+from foreact.simulation.world import NUM_DOFS
 from foreact.viewing.choices import PlayChoices
-from foreact.viewing.page import PlayPage
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -46,14 +47,25 @@ class Settings:
     """CPU threads of the policy; by default all but one, which is left to the control loop."""
 
 
+def policies_for_this_robot() -> list[str]:
+    """Return the names of the shipped policies that drive the two arms of our own scene."""
+    folder = Path(str(files("foreact"))) / "checkpoints"
+    robots = {name: json.loads((folder / name / CONFIG_FILE).read_text())["actions"] for name in shipped_policies()}
+    return [name for name, actions in robots.items() if len(actions["embodiment"]["dofs"]) == NUM_DOFS]
+
+
 def run(settings: Settings) -> None:
     """Serve the page until Ctrl-C."""
+    try:
+        from foreact.viewing.page import PlayPage  # help and completion work without viser
+    except ModuleNotFoundError as error:
+        raise NotInstalledError("foreact play", missing=error.name, extra="play") from error
     if not 0 < settings.port < 65536:
         raise ConfigurationError("port", got=settings.port, allowed="1 to 65535")
     threads = spare_cores() if settings.threads is None else settings.threads
     load = cache(partial(load_policy, denoising=DenoisingOptions(), machine=MachineOptions(threads=threads)))
     load(settings.policy)
-    policies = tuple(dict.fromkeys([settings.policy, *shipped_policies()]))
+    policies = tuple(dict.fromkeys([settings.policy, *policies_for_this_robot()]))
     choices = PlayChoices(policy=settings.policy, task=settings.task, seed=settings.seed)
     page = PlayPage(load, choices, policies=policies, host=settings.host, port=settings.port, films=settings.out)
     address = f"http://{'localhost' if settings.host in LOOPBACK else settings.host}:{page.port}"

@@ -33,4 +33,6 @@ def _fitted(robot: str, layout: CameraLayout) -> Recipe:
         relative_actions=False,
         action_data_std=0.5,
     )
-    return replace(recipe, embodiment=robot, layout=layout, transformer=transformer)
+    # At their rates four latent frames are 0.4 s (Meta-World) and 0.8 s (LIBERO).
+    inference = replace(recipe.inference, latent_frames_per_chunk=4)
+    return replace(recipe, embodiment=robot, layout=layout, transformer=transformer, inference=inference)
