@@ -111,6 +111,12 @@ def test_steps_latency_and_policy_are_chosen(policies) -> None:
             engine.save_film(Path("film.mp4")).result(60)
 
 
+def test_a_policy_of_another_robot_is_refused(tiny) -> None:
+    policy = tiny.policy()
+    with PlayEngine(lambda name: policy, PlayChoices(), urgent=False) as engine:
+        assert "policy to play with; got: one that drives 'toy', 3 joints" in _until_failed(engine).problem
+
+
 def _until_failed(engine: PlayEngine) -> Snapshot:
     for _ in range(200):
         if (snapshot := engine.snapshot()).phase == "failed":

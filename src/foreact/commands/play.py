@@ -1,8 +1,10 @@
 """`foreact play`: a page in the browser on which a policy is watched and disturbed while it works."""
 
+import json
 import webbrowser
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,9 @@ from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyNam
 from foreact.commands.progress import console
 from foreact.errors import ConfigurationError, NotInstalledError
 from foreact.evaluation.suite import FIRST_HELD_OUT_SEED
+from foreact.policy.checkpoint import CONFIG_FILE
 from foreact.simulation.tasks import TASKS
+from foreact.simulation.world import NUM_DOFS
 from foreact.viewing.choices import PlayChoices
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -43,6 +47,13 @@ class Settings:
     """CPU threads of the policy; by default all but one, which is left to the control loop."""
 
 
+def policies_for_this_robot() -> list[str]:
+    """Return the names of the shipped policies that drive the two arms of our own scene."""
+    folder = Path(str(files("foreact"))) / "checkpoints"
+    robots = {name: json.loads((folder / name / CONFIG_FILE).read_text())["actions"] for name in shipped_policies()}
+    return [name for name, actions in robots.items() if len(actions["embodiment"]["dofs"]) == NUM_DOFS]
+
+
 def run(settings: Settings) -> None:
     """Serve the page until Ctrl-C."""
     try:
@@ -54,7 +65,7 @@ def run(settings: Settings) -> None:
     threads = spare_cores() if settings.threads is None else settings.threads
     load = cache(partial(load_policy, denoising=DenoisingOptions(), machine=MachineOptions(threads=threads)))
     load(settings.policy)
-    policies = tuple(dict.fromkeys([settings.policy, *shipped_policies()]))
+    policies = tuple(dict.fromkeys([settings.policy, *policies_for_this_robot()]))
     choices = PlayChoices(policy=settings.policy, task=settings.task, seed=settings.seed)
     page = PlayPage(load, choices, policies=policies, host=settings.host, port=settings.port, films=settings.out)
     address = f"http://{'localhost' if settings.host in LOOPBACK else settings.host}:{page.port}"

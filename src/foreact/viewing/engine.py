@@ -10,7 +10,7 @@ from threading import Thread
 
 from foreact.control.dialogue import Placed
 from foreact.control.drive import drive
-from foreact.errors import InputError
+from foreact.errors import ConfigurationError, InputError
 from foreact.evaluation.episodes import EpisodeRecord, finish
 from foreact.evaluation.pictures import write_video
 from foreact.evaluation.realtime import real_time_priority
@@ -19,10 +19,11 @@ from foreact.policy.policy import Policy
 from foreact.simulation.disturbances import Disturbance
 from foreact.simulation.environment import BimanualEnv
 from foreact.simulation.tasks import get_task
+from foreact.simulation.world import NUM_DOFS
 from foreact.viewing.choices import PlayChoices
 from foreact.viewing.clock import PausableClock
 from foreact.viewing.delay import DelayedWorker
-from foreact.viewing.episode import Episode, EpisodeView, Snapshot
+from foreact.viewing.episode import Episode, EpisodeView, Phase, Snapshot
 from foreact.viewing.robot import PlayRobot
 
 PATIENCE = 2
@@ -51,7 +52,8 @@ class PlayEngine:
         self._env: tuple[tuple, BimanualEnv] | None = None
         self._episode: Episode | None = None
         self._clock = PausableClock()
-        self._number, self._phase, self._problem = 0, "loading", None
+        self._number, self._problem = 0, None
+        self._phase: Phase = "loading"
         self._view: EpisodeView | None = None
         self._jobs.put(partial(self._run_episode, self._wanted))
 
@@ -184,7 +186,11 @@ class PlayEngine:
 
     def _prepare(self, choices: PlayChoices) -> Episode:
         self._phase, self._problem = "loading", None
-        policy = choices.applied_to(self._load_policy(choices.policy))
+        policy = self._load_policy(choices.policy)
+        if policy.embodiment.num_dofs != NUM_DOFS:
+            got = f"one that drives {policy.embodiment.name!r}, {policy.embodiment.num_dofs} joints"
+            raise ConfigurationError("policy to play with", got=got, allowed=f"one for two arms, {NUM_DOFS} joints")
+        policy = choices.applied_to(policy)
         timing, env = policy.embodiment.timing, self._environment(choices, policy)
         self._clock = PausableClock(self._while_paused)
         self._clock.set_speed(self._speed)

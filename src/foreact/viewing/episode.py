@@ -159,11 +159,11 @@ class EpisodeView:
         record = self.episode.record
         for number in range(self._num_pictures, len(record.picture_steps)):
             clip = {camera: image[None] for camera, image in record.pictures[number].items()}
-            self._seen = dict(self._layout.pictures(clip))[self._camera][0]
+            self._seen = seen = dict(self._layout.pictures(clip))[self._camera][0]
             self._num_pictures = number + 1
             guess = self._imagined.get(number)
             if guess is not None:
-                error = squared_errors({self._camera: guess[None]}, {self._camera: self._seen[None]})[0]
+                error = squared_errors({self._camera: guess[None]}, {self._camera: seen[None]})[0]
                 self._errors.append((self._seconds(record.picture_steps[number]), float(error) ** 0.5))
 
     def _take_commands(self) -> None:

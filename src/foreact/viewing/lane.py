@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import viser
+from viser import uplot
 
 from foreact.simulation import scene as scene_names
 from foreact.simulation.world import World
@@ -69,12 +70,12 @@ class Lane:
             self._curve = server.gui.add_uplot(
                 data=(np.zeros(1), np.zeros(1)),
                 series=(
-                    viser.uplot.Series(label="time, s"),
-                    viser.uplot.Series(label="error, % of full range", stroke="#d64e3c", width=2),
+                    uplot.Series(label="time, s"),
+                    uplot.Series(label="error, % of full range", stroke="#d64e3c", width=2),
                 ),
                 title="Error of imagined pictures, % of full range",
-                scales={"x": viser.uplot.Scale(time=False), "y": viser.uplot.Scale(range=(0, 15))},
-                legend=viser.uplot.Legend(show=False),
+                scales={"x": uplot.Scale(time=False), "y": uplot.Scale(range=(0, 15))},
+                legend=uplot.Legend(show=False),
                 aspect=2.4,
             )
 
@@ -111,9 +112,9 @@ class Lane:
             self._build(num_cubes)
         for body, handle in self._bodies.items():
             handle.position, handle.wxyz = poses.positions[body], poses.quaternions[body]
-        lamp = tuple(int(255 * value) for value in poses.lamp[:3])
-        if self._lamp is not None and lamp != self._lamp.color:
-            self._lamp.color = lamp
+        red, green, blue = (int(255 * value) for value in poses.lamp[:3])
+        if self._lamp is not None and (red, green, blue) != self._lamp.color:
+            self._lamp.color = (red, green, blue)
 
     def _build(self, num_cubes: int) -> None:
         for handle in self._bodies.values():

@@ -32,10 +32,10 @@ def body_meshes(model: mujoco.MjModel) -> list[BodyMesh]:
         body, rgba = int(model.geom_bodyid[geom]), model.geom_rgba[geom]
         if body == 0 or rgba[3] == 0:  # the world's own shapes are the walls; what is transparent is only touched
             continue
-        colour = tuple(int(255 * value) for value in rgba[:3])
+        red, green, blue = (int(255 * value) for value in rgba[:3])
         shape = _shape(model, geom)
         shape.apply_transform(_transform(model, geom))
-        shown.setdefault((body, colour), []).append(shape)
+        shown.setdefault((body, (red, green, blue)), []).append(shape)
     return [_joined(model, body, colour, shapes) for (body, colour), shapes in shown.items()]
 
 

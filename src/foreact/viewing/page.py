@@ -237,7 +237,6 @@ class PlayPage:
             title = "It never looks" if choices.controller == "open_loop" else "It does not imagine"
             self.lanes.append(self._open_lane(choices, title, 1))
             self.lanes[1].panel.dock_left()
-            self.lanes[0].panel.dock_left()  # further left than the other one
             self._look_from(FAR_EYE_M)
         elif len(self.lanes) == 2:
             lane = self.lanes.pop()
