@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from foreact.description.describe import describe
+from foreact.description.passes import Past, keep_video
 from foreact.description.subject import subject_of_recipe
 from foreact.recipes import get_recipe
 from foreact.settings import to_plain
@@ -52,10 +53,12 @@ def test_lengths(wan5b):
 
 @pytest.mark.parametrize("part", ["flops", "num_bytes", "floor_ms"])
 def test_a_chunk_is_the_sum_of_its_schedule(wan5b, part):
+    subject = subject_of_recipe("wan5b", get_recipe("wan5b"))
+    config, past = subject.transformer, Past(history_frames=1, text_tokens=subject.text_tokens)
     for chunk in wan5b.chunks:
         cost = {name: getattr(value, part) for name, value in vars(chunk).items() if name != "history_frames"}
-        steps, kept = 25 * cost["video_step_guided"], cost["video_step_guided"] * 29 / 30  # no last layer, no way out
-        assert steps + 0.9 * kept < cost["imagine"] < steps + 1.02 * kept
+        kept = getattr(keep_video(config, replace(past, history_frames=chunk.history_frames), rows=2, frames=2), part)
+        assert cost["imagine"] == pytest.approx(25 * cost["video_step_guided"] + kept)
         assert cost["decode_actions"] == pytest.approx(50 * cost["action_step"])
         four = cost["imagine"] + cost["decode_actions"] + cost["append"] + cost["encode"]
         assert cost["total"] == pytest.approx(four)

@@ -5,7 +5,10 @@ import torch
 
 from foreact.description.parameters import count_network, count_parameters
 from foreact.recipes import get_recipe
+from foreact.training.methods import AdapterConfig, freeze
 from foreact.transformer.model import TransformerConfig, WorldActionModel
+
+SHARED = {"backbone": "shared", "action_width": 24, "action_ffn_dim": 32, "action_embedding": "linear"}
 
 
 def test_the_mixture_has_the_published_size():
@@ -49,4 +52,14 @@ def test_matrices_and_adapters_of_one_layer_by_hand(tiny):
     counts = count_network(tiny.sizes(num_layers=1))
     squares = [(24, 24)] * 8 + [(24, 32)] * 2 + [(16, 24)] * 4 + [(16, 16)] * 4 + [(16, 24)] * 2
     assert counts.layer_matrices == sum(a * b for a, b in squares)
-    assert counts.lora == 16 * sum(a + b for a, b in squares)
+    assert counts.lora_trained == counts.action.total + 16 * sum(a + b for a, b in squares[:10])
+    assert counts.lora_frozen == counts.video.total
+
+
+@pytest.mark.parametrize("backbone", [{}, SHARED], ids=["separate", "shared"])
+def test_what_adapters_train_is_what_training_does_not_freeze(tiny, backbone):
+    counts, model = count_network(tiny.sizes(**backbone)), WorldActionModel(tiny.sizes(**backbone))
+    freeze(model, "lora", AdapterConfig())
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    frozen = sum(parameter.numel() for parameter in model.parameters() if not parameter.requires_grad)
+    assert (counts.lora_trained, counts.lora_frozen) == (trained, frozen)

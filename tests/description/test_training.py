@@ -130,6 +130,6 @@ def test_bytes_a_weight(tiny):
     }
     assert made["full"].total == 22 * parameters.total + 7
     assert made["full, 8-bit"].total == 16 * parameters.total + 7
-    assert made["LoRA"].total == 2 * parameters.total + 22 * parameters.lora + 7
+    assert made["LoRA"].total == 4 * parameters.lora_frozen + 22 * parameters.lora_trained + 7
     plain = train_memory("full", checkpointing=False, precision="float32", parameters=parameters, activations=0)
     assert plain.total == 20 * parameters.total

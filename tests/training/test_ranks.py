@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from foreact.commands.main import main
 from foreact.data.clips import DatasetClips
 from foreact.errors import ConfigurationError
 from foreact.training.distillation import distill
@@ -36,3 +37,10 @@ def test_processes_divide_evenly_into_groups() -> None:
         Ranks(rank=0, world=6).mesh(ParallelConfig(shard=4), torch.device("cpu"))
     with pytest.raises(ConfigurationError, match=r"parallel.shard; got: -1"):
         ParallelConfig(shard=-1)
+
+
+def test_an_encoding_of_several_processes_is_refused(monkeypatch, capsys, tmp_path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(SystemExit):
+        main(["encode", "--data", str(tmp_path), "--vae", str(tmp_path)])
+    assert "processes of an encoding; got: 2 (WORLD_SIZE)" in " ".join(capsys.readouterr().err.split())

@@ -241,8 +241,6 @@ def test_muon_is_refused_where_weights_are_sharded(tiny) -> None:
     muon = replace(recipe.optimization, layer_matrices="muon")
     with pytest.raises(ConfigurationError, match="muon needs whole matrices"):
         begin(replace(recipe, optimization=muon), tiny.vae(), None, Ranks(world=2))
-    with pytest.raises(ConfigurationError, match="muon needs whole matrices"):
-        replace(recipe, optimization=muon, parallel=ParallelConfig(shard=2))
 
 
 def test_weights_that_are_missing_are_named(tiny) -> None:

@@ -10,6 +10,7 @@ from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.progress import console, progress_bar
 from foreact.data.latents import LatentCache
 from foreact.recipes import RECIPES, get_recipe
+from foreact.training.ranks import check_alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class Settings:
 
 def run(settings: Settings) -> None:
     """Encode the episodes that are not encoded yet."""
+    check_alone("an encoding")
     embodiment = settings.robot.of(get_recipe(settings.recipe))
     datasets = settings.reading.open(settings.data, embodiment)
     codec = VideoVAE.from_pretrained(settings.vae).to(settings.machine.use())

@@ -1,10 +1,12 @@
 """How many weights a network has, part by part: counted on the network itself, on the device that allocates nothing."""
 
+import re
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from foreact.training.methods import MATRICES, AdapterConfig
 from foreact.transformer.model import TransformerConfig, WorldActionModel
 
 PARTS = {
@@ -61,11 +63,11 @@ class NetworkParameters:
     """Both."""
     layer_matrices: int
     """Of them, in the matrices of the layers: what int8 and fp8 shrink."""
-    lora: int
-    """Weights of adapters of rank 16 beside each of these matrices."""
-
-
-LORA_RANK = 16
+    lora_trained: int
+    """What `--method lora` trains: the action stream, and adapters of the default rank beside the matrices of the video
+    stream's layers."""
+    lora_frozen: int
+    """What it leaves as it is: the rest of the video stream."""
 
 
 def count_network(config: TransformerConfig) -> NetworkParameters:
@@ -73,13 +75,17 @@ def count_network(config: TransformerConfig) -> NetworkParameters:
     with torch.device("meta"):
         model = WorldActionModel(config)
     video, action = (count_stream(model, name) for name in ("video", "action"))
-    matrices = [module.weight for module in model.layers.modules() if isinstance(module, nn.Linear)]
+    matrices = {name: module.weight for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    in_layers = [weight for name, weight in matrices.items() if name.startswith("layers.")]
+    adapted = [weight for name, weight in matrices.items() if re.fullmatch(MATRICES, name)]
+    adapters = sum(AdapterConfig().rank * sum(weight.shape) for weight in adapted)
     return NetworkParameters(
         video=video,
         action=action,
         total=video.total + action.total,
-        layer_matrices=sum(weight.numel() for weight in matrices),
-        lora=sum(LORA_RANK * sum(weight.shape) for weight in matrices),
+        layer_matrices=sum(weight.numel() for weight in in_layers),
+        lora_trained=action.total + adapters,
+        lora_frozen=video.total,
     )
 
 

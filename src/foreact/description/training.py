@@ -39,8 +39,8 @@ class TrainMemory:
     """Bytes of one CUDA device that trains the network alone, the framework's own few hundred MB apart."""
 
     method: Method
-    """full: all weights under AdamW. 8-bit: its two moments in a byte each. LoRA: frozen weights, bfloat16 if that is
-    the precision, and adapters of rank 16 beside every matrix of the layers under AdamW."""
+    """full: all weights under AdamW. 8-bit: its two moments in a byte each (computed; not built). LoRA: what
+    `--method lora` trains, under AdamW, beside frozen weights in float32."""
     checkpointing: bool
     """Whether layers are computed again in the backward pass instead of kept."""
     weights: int
@@ -69,9 +69,9 @@ def train_memory(
         parameters: Of the network.
         activations: From `activation_bytes`.
     """
-    trained = parameters.lora if method == "LoRA" else parameters.total
+    trained = parameters.lora_trained if method == "LoRA" else parameters.total
     copies = 2 if precision == "bfloat16" else 0
-    frozen = (2 if precision == "bfloat16" else FLOAT32) * parameters.total if method == "LoRA" else 0
+    frozen = FLOAT32 * parameters.lora_frozen if method == "LoRA" else 0
     weights = frozen + (FLOAT32 + copies) * trained
     moments = (2 if method == "full, 8-bit" else 2 * FLOAT32) * trained
     return TrainMemory(

@@ -113,12 +113,6 @@ class Recipe:
             if (probability > 0) != claim:
                 got = f"corruption.{learned} {probability:g} with inference.{claimed} {claim}"
                 raise ConfigurationError("what is learned and used", got=got, allowed="both, or neither")
-        if self.parallel.shard > 1 and self.optimization.layer_matrices == "muon":
-            raise ConfigurationError(
-                "optimization.layer_matrices with sharded weights",
-                got="muon",
-                allowed="adamw: muon needs whole matrices",
-            )
         for name in ("save_every", "judge_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -72,8 +72,3 @@ def put(weight: Tensor, whole: Tensor) -> None:
 def whole(value: Tensor) -> Tensor:
     """Return a tensor gathered from all processes, each of which has to ask for it; as it is if it is not sharded."""
     return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def is_sharded(model: nn.Module) -> bool:
-    """Return whether a network's weights lie on several processes."""
-    return isinstance(next(model.parameters()), DTensor)
