@@ -261,7 +261,8 @@ def _drive(
         if on_chunk:
             on_chunk(placed)
 
-    standstill = embodiment.hold_action(robot.state)
+    # Of raw channels no action is known to hold the robot: it gets none before the first chunk.
+    standstill = None if embodiment.channels else embodiment.hold_action(robot.state)
     return drive(robot, controller, config, clock=clock, worker=worker, standstill=standstill, on_chunk=keep)
 
 

@@ -109,6 +109,12 @@ def evaluate(
             got=config.execution_horizon,
             allowed=f"multiples of {per_frame} up to {policy.actions_per_chunk}",
         )
+    if config.latency_ms and policy.embodiment.channels:
+        raise ConfigurationError(
+            f"latency_ms for robot {policy.embodiment.name!r}",
+            got=config.latency_ms,
+            allowed="0: no action is known that holds a robot of raw channels while it waits",
+        )
     check_mode(policy, config.controller)
     horizon = config.execution_horizon or policy.actions_per_chunk
     run = partial(
