@@ -48,6 +48,8 @@ class Settings:
     """Only these tasks; all by default."""
     workers: int = 1
     """Processes that share the episodes, one thread each."""
+    together: int = 1
+    """Episodes that run at once and share one network, as in `foreact evaluate`."""
     host: str = "127.0.0.1"
     """Where the policy is served: address to listen on."""
     port: int = 19000
@@ -68,7 +70,8 @@ def run(settings: Settings) -> None:
     policy = load_for(entry, name, device=settings.machine.use())
     folder = settings.out or Path("outputs/reproduce") / entry.name
     if entry.dialect is None:
-        report = _run_here(entry, policy, folder, name, worlds, num_episodes, settings.workers)
+        how = {"workers": settings.workers, "together": settings.together}
+        report = _run_here(entry, policy, folder, name, worlds, num_episodes, **how)
     else:
         report = _serve(entry, policy, folder, name, num_episodes, settings)
     console.print(_result_table(report))
@@ -91,7 +94,7 @@ def _run_here(
     name: str,
     worlds: tuple[str, ...],
     num_episodes: int,
-    workers: int,
+    **how: int,
 ) -> dict[str, Any]:
     with progress_bar() as bar:
         shown = {world: bar.add_task(world, total=num_episodes, figures="") for world in worlds}
@@ -106,8 +109,8 @@ def _run_here(
             policy_name=name,
             worlds=worlds,
             num_episodes=num_episodes,
-            workers=workers,
             on_episode=count,
+            **how,
         )
 
 

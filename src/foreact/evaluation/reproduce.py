@@ -90,7 +90,7 @@ def run_worlds(
         num_episodes: Of each task.
         patience: Multiples of the time limit after which an episode is cut off; anything but 1 is another protocol.
         on_episode: Called after each episode with the world, how many of its episodes ended, how many succeeded.
-        how: As `evaluate`: `workers`.
+        how: As `evaluate`: `workers`, `together`.
 
     Raises:
         NotInstalledError: The simulator is not installed.
