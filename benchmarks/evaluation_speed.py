@@ -1,6 +1,7 @@
 """Episodes an hour: one by one, spread over workers, and several together in batches.
 
-    python benchmarks/evaluation_speed.py [--policy tiny] [--world lift_cube] [--episodes 8] [--workers 2] [--together 8]
+    python benchmarks/evaluation_speed.py [--policy tiny] [--world lift_cube] [--episodes 8] [--workers 2]
+        [--together 8]
 
 The same seeds are run in every way, and successes and lengths are compared with those of one by one. Starting the
 processes counts. Processor time is that of all processes.

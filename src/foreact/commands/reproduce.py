@@ -70,8 +70,7 @@ def run(settings: Settings) -> None:
     policy = load_for(entry, name, device=settings.machine.use())
     folder = settings.out or Path("outputs/reproduce") / entry.name
     if entry.dialect is None:
-        how = {"workers": settings.workers, "together": settings.together}
-        report = _run_here(entry, policy, folder, name, worlds, num_episodes, **how)
+        report = _run_here(entry, policy, folder, name, worlds, num_episodes, settings)
     else:
         report = _serve(entry, policy, folder, name, num_episodes, settings)
     console.print(_result_table(report))
@@ -82,8 +81,7 @@ def run(settings: Settings) -> None:
 def _list_all() -> None:
     table = Table("name", "what is measured", "policy", "published", box=None)
     for entry in REPRODUCTIONS.values():
-        published = "" if entry.overall is None else f"{entry.overall.rate:.1%}"
-        table.add_row(entry.name, entry.summary, entry.checkpoint, published)
+        table.add_row(entry.name, entry.summary, entry.checkpoint, entry.overall and f"{entry.overall.rate:.1%}")
     console.print(table)
 
 
@@ -94,7 +92,7 @@ def _run_here(
     name: str,
     worlds: tuple[str, ...],
     num_episodes: int,
-    **how: int,
+    settings: Settings,
 ) -> dict[str, Any]:
     with progress_bar() as bar:
         shown = {world: bar.add_task(world, total=num_episodes, figures="") for world in worlds}
@@ -110,7 +108,8 @@ def _run_here(
             worlds=worlds,
             num_episodes=num_episodes,
             on_episode=count,
-            **how,
+            workers=settings.workers,
+            together=settings.together,
         )
 
 

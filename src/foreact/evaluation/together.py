@@ -119,14 +119,11 @@ def run_together(
     try:
         for simulator in simulators:
             simulator.begin(waiting.popleft())
-        due = iter(seeds)
-        next_seed = next(due, None)
-        while next_seed is not None:
-            for group in groups:
-                _advance(group, waiting, done)
-            while next_seed in done:
-                yield next_seed, done.pop(next_seed)
-                next_seed = next(due, None)
+        for seed in seeds:
+            while seed not in done:
+                for group in groups:
+                    _advance(group, waiting, done)
+            yield seed, done.pop(seed)
     finally:
         for simulator in simulators:
             simulator.close()
