@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from foreact.environments import find, make_environment
-from foreact.errors import NotInstalledError
+from foreact.environments.libero_expert import LiberoExpert
+from foreact.errors import ConfigurationError, NotInstalledError
+from foreact.evaluation.world_demonstrations import WorldCollectionConfig
 
 pytestmark = pytest.mark.sim
 
@@ -74,3 +76,30 @@ def test_progress_is_half_after_one_of_two_goals() -> None:
         halves.append((info["progress"], done))
     assert halves == [(0.5, False), (1.0, True)]
     env.close()
+
+
+@pytest.mark.parametrize("task", ["object/3", "spatial/0"])
+def test_expert_succeeds_from_starts_that_are_not_the_benchmarks(task: str) -> None:
+    """The predicate is false before and true after; the start is drawn by the seed."""
+    env = make_environment(f"libero/{task}", protocol="libero-demonstrations", image_size=64)
+    assert env.num_starts is None
+    _, info = env.reset(seed=100)
+    assert not env._env.env._check_success() and info["is_success"] is False
+    expert, done, truncated = LiberoExpert(env), False, False
+    while not (done or truncated):
+        _, _, done, truncated, info = env.step(expert.act())
+    assert done and info["progress"] == 1.0 and env._env.env._check_success()
+    env.close()
+
+
+def test_expert_is_for_one_goal() -> None:
+    env = make_environment("libero/10/0", protocol="libero-demonstrations", image_size=64)
+    env.reset(seed=0)
+    with pytest.raises(ConfigurationError, match=r"expert in libero/10/0; got: in alphabet_soup_1 .* and in tomato"):
+        LiberoExpert(env)
+    env.close()
+
+
+def test_demonstrations_begin_elsewhere_than_evaluations() -> None:
+    assert WorldCollectionConfig(world="libero/object/3").protocol == "libero-demonstrations"
+    assert WorldCollectionConfig(world="libero/object/3", protocol="libero-lingbot").protocol == "libero-lingbot"
