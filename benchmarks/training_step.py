@@ -28,7 +28,7 @@ from foreact.data.batch import SequenceSampler, TrainingSequence
 from foreact.recipes.tiny import tiny, tiny_grounded, tiny_reactive
 from foreact.studies.catalogue.ablations import shared_backbone
 from foreact.training.optimization import make_optimizer
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 from foreact.training.state import TrainingState
 from foreact.training.step import Learner, take_step
 from foreact.transformer.initialization import initialize

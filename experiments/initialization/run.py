@@ -19,7 +19,7 @@ from foreact.data.batch import SequenceSampler
 from foreact.data.episodes import EpisodeDataset
 from foreact.recipes import get_recipe
 from foreact.training.optimization import make_optimizer
-from foreact.training.run import load_training_data
+from foreact.training.robots import load_training_data
 from foreact.training.step import Learner
 from foreact.transformer.initialization import cut_weight, derive_action_stream, initialize, resize_weight
 from foreact.transformer.model import WorldActionModel

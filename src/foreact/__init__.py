@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from foreact.policy.policy import Policy as Policy
     from foreact.policy.session import Session as Session
     from foreact.recipes import get_recipe as get_recipe
-    from foreact.training.run import Recipe as Recipe
+    from foreact.training.recipe import Recipe as Recipe
     from foreact.training.run import train as train
     from foreact.types import ActionChunk as ActionChunk
     from foreact.types import Observation as Observation
@@ -55,7 +55,7 @@ _HOMES = {
     "Observation": "foreact.types",
     "Policy": "foreact.policy.policy",
     "PolicyController": "foreact.policy.controllers",
-    "Recipe": "foreact.training.run",
+    "Recipe": "foreact.training.recipe",
     "Session": "foreact.policy.session",
     "evaluate": "foreact.evaluation.suite",
     "get_recipe": "foreact.recipes",

@@ -15,9 +15,10 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import HfApi
 
+from foreact import hub
 from foreact.errors import CheckpointError
-from foreact.policy import hub
-from foreact.policy.hub import REFUSED, WANTED, resolve
+from foreact.hub import REFUSED
+from foreact.policy.hub import WANTED, resolve
 
 NAME = "robbyant/lingbot-va-base"
 
@@ -84,7 +85,7 @@ def test_a_file_is_no_folder(tmp_path):
 
 
 def test_names_that_the_hub_forbids(tmp_path):
-    with pytest.raises(CheckpointError, match=r"policy; got: HFValidationError.*allowed: a folder"):
+    with pytest.raises(CheckpointError, match=r"repository .*got: HFValidationError.*allowed: a folder"):
         resolve("robbyant/lingbot--va", cache_dir=tmp_path)
 
 

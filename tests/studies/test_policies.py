@@ -27,7 +27,7 @@ from foreact.studies.store import Store
 from foreact.studies.work import digest
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 from foreact.training.step import BatchConfig
 
 ROBOT = Path(__file__).parents[1] / "training" / "toy.toml"

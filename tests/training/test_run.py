@@ -16,7 +16,9 @@ from foreact.errors import CheckpointError, ConfigurationError, DatasetError, Tr
 from foreact.policy.checkpoint import load
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
-from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress, Recipe, load_training_data, train
+from foreact.training.recipe import Recipe
+from foreact.training.robots import load_training_data
+from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress, train
 from foreact.training.step import BatchConfig
 
 ROBOT = str(Path(__file__).parent / "toy.toml")

@@ -24,7 +24,8 @@ from foreact.training.corruption import CorruptionConfig
 from foreact.training.methods import AdapterConfig
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.ranks import ParallelConfig, Ranks
-from foreact.training.run import POLICY_FOLDER, STATE_FILE, Recipe, begin, train
+from foreact.training.recipe import Recipe
+from foreact.training.run import POLICY_FOLDER, STATE_FILE, begin, train
 from foreact.training.sharded_state import COMPLETE, complete_states, step_of
 from foreact.training.sharding import fill, whole
 from foreact.training.step import BatchConfig, Learner

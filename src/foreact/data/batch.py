@@ -1,5 +1,6 @@
 """Training sequences, and batches of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -120,19 +121,27 @@ def collate(sequences: list[TrainingSequence]) -> Batch:
 
 
 class SequenceSampler:
-    """Draws sequences uniformly over sources, then over a source's episodes.
+    """Draws sequences, sources by their weights and a source's episodes uniformly.
 
     Stateless: what sample `index` of step `step` is depends on the seed alone, so a resumed run, or one on another
     number of devices, draws the same.
     """
 
-    def __init__(self, sources: list[list[TrainingSequence]], *, max_frames: int, seed: int):
+    def __init__(
+        self,
+        sources: list[list[TrainingSequence]],
+        *,
+        max_frames: int,
+        seed: int,
+        weights: Sequence[float] | None = None,
+    ):
         """Keep the sources.
 
         Args:
             sources: One list of sequences per dataset.
             max_frames: Longer sequences are cropped at random to this many latent frames.
             seed: Of all draws.
+            weights: How often each source is drawn, relative to the others; None: all equally often.
 
         Raises:
             DatasetError: There is nothing to draw from.
@@ -140,13 +149,18 @@ class SequenceSampler:
         if not sources or not all(sources):
             raise DatasetError("training data", got="a source without episodes", allowed="at least one episode each")
         self._sources = sources
+        # Sources drawn equally often are drawn as they always were: old runs are resumed as they were begun.
+        self._shares = None if weights is None or len(set(weights)) == 1 else np.array(weights) / sum(weights)
         self._max_frames = max_frames
         self._seed = seed
 
     def draw(self, step: int, index: int) -> TrainingSequence:
         """Return sample `index` of the global batch of `step`."""
         rng = np.random.default_rng([self._seed, step, index])
-        source = self._sources[rng.integers(len(self._sources))]
+        if self._shares is None:
+            source = self._sources[rng.integers(len(self._sources))]
+        else:
+            source = self._sources[rng.choice(len(self._sources), p=self._shares)]
         sequence = source[rng.integers(len(source))]
         surplus = sequence.num_frames - self._max_frames
         if surplus <= 0:

@@ -13,7 +13,7 @@ from foreact.policy.checkpoint import CONFIG_FILE, FORMAT, UMT5
 from foreact.policy.predictor import InferenceConfig
 from foreact.policy.published import is_published_layout, published_settings, read_transformer_config
 from foreact.settings import from_plain, read_json
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 from foreact.training.step import BatchConfig
 from foreact.training.video_vae_config import VideoVAETrainingConfig
 from foreact.transformer.model import TransformerConfig

@@ -16,7 +16,8 @@ from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import EPISODE_SHARE, Dataset, Demonstrations, encode
 from foreact.studies.store import Store
 from foreact.studies.work import Tell, Work, digest_of, plain_settings
-from foreact.training.run import POLICY_FOLDER, Recipe, train
+from foreact.training.recipe import Recipe
+from foreact.training.run import POLICY_FOLDER, train
 
 WEIGHTS = ("**/*.safetensors", "**/config.json")
 OPERATIONS_PER_S = 3e10

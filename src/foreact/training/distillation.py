@@ -37,7 +37,9 @@ from foreact.training.corruption import CorruptedBatch, CorruptedStream, Corrupt
 from foreact.training.loss import network_inputs
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.ranks import check_alone
-from foreact.training.run import Progress, Recipe, Run, load_training_data
+from foreact.training.recipe import Recipe
+from foreact.training.robots import load_training_data
+from foreact.training.run import Progress, Run
 from foreact.training.state import TrainingState
 from foreact.training.step import BatchConfig
 from foreact.transformer.attention import training_attention
@@ -264,8 +266,8 @@ class ConsistencyTargets:
         action = action.float() * corrupted.channel_mask[:, None, None]
         if not layout.imagines:
             return None, action
-        canvas = corrupted.video.clean.shape[-2:]
-        return unpatchify(tokens.float(), *canvas, model.config.patch_size).transpose(1, 2), action
+        height, width = corrupted.video.clean.shape[-2:]
+        return unpatchify(tokens.float(), height, width, model.config.patch_size).transpose(1, 2), action
 
 
 def _video_times(config: InferenceConfig) -> list[float]:
