@@ -8,7 +8,7 @@ import pytest
 from foreact.commands.main import main
 from foreact.data.latents import LatentCache
 from foreact.evaluation.open_loop import compare_joints
-from foreact.policy.checkpoint import load, save_policy
+from foreact.policy.storage.checkpoint import load, save_policy
 
 
 @pytest.fixture

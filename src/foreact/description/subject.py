@@ -8,10 +8,10 @@ from typing import Any, Literal
 from foreact.description.video_vae import WAN22, WAN22_CHANNELS
 from foreact.embodiments import CameraLayout, Embodiment
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.assembly import VAE_FOLDER
-from foreact.policy.checkpoint import CONFIG_FILE, FORMAT, UMT5
 from foreact.policy.predictor import InferenceConfig
-from foreact.policy.published import is_published_layout, published_settings, read_transformer_config
+from foreact.policy.storage.assembly import VAE_FOLDER
+from foreact.policy.storage.checkpoint import CONFIG_FILE, FORMAT, UMT5
+from foreact.policy.storage.published import is_published_layout, published_settings, read_transformer_config
 from foreact.settings import from_plain, read_json
 from foreact.training.run import Recipe
 from foreact.training.step import BatchConfig

@@ -100,13 +100,13 @@ class Policy:
 
     def save_pretrained(self, folder: Path | str, *, provenance: dict[str, Any] | None = None) -> None:
         """Write all that is needed to run the policy elsewhere; see `checkpoint.save_policy`."""
-        from foreact.policy.checkpoint import save_policy
+        from foreact.policy.storage.checkpoint import save_policy
 
         save_policy(self, Path(folder), provenance=provenance or {})
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload what `save_pretrained` writes to "owner/name" on the hub; return its address."""
-        from foreact.policy.upload import push
+        from foreact.policy.storage.upload import push
 
         return push(self, repository, private=private, token=token)
 

@@ -26,7 +26,7 @@ from foreact.codecs.text import TextEmbedding
 from foreact.errors import CapacityError, ConfigurationError
 from foreact.flow.guidance import guide
 from foreact.flow.solver import euler_times, integrate
-from foreact.policy.placement import free_bytes
+from foreact.policy.storage.placement import free_bytes
 from foreact.policy.together import KINDS, Kind, Together
 from foreact.trace import Trace, span_all
 from foreact.transformer.cache import KVCache

@@ -5,10 +5,10 @@ from functools import partial
 import numpy as np
 import torch
 
-from foreact.policy.checkpoint import load
 from foreact.policy.controllers import PolicyController, with_room
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import apply_schedule, get_schedule
+from foreact.policy.storage.checkpoint import load
 from foreact.serving.computing import Question, compute
 from foreact.types import Observation
 

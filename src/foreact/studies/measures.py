@@ -14,8 +14,8 @@ from foreact.data.episodes import EpisodeDataset
 from foreact.data.sequences import EXECUTED, make_sequence
 from foreact.errors import ConfigurationError
 from foreact.evaluation.suite import EvaluationConfig, evaluate, read_results
-from foreact.policy.checkpoint import load, with_settings
 from foreact.policy.policy import Policy
+from foreact.policy.storage.checkpoint import load, with_settings
 from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import Dataset, Demonstrations, encode
 from foreact.studies.policies import PolicySource, TrainingRun, changed_in, find_policy, policy_told

@@ -11,7 +11,7 @@ import torch
 
 from foreact.codecs.video_vae import VideoVAE
 from foreact.data.episodes import EpisodeDataset
-from foreact.policy.hub import resolve
+from foreact.policy.storage.hub import resolve
 from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import EPISODE_SHARE, Dataset, Demonstrations, encode
 from foreact.studies.store import Store

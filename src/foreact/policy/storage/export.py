@@ -9,8 +9,8 @@ import torch
 
 from foreact.errors import CheckpointError
 from foreact.files import write_whole
-from foreact.policy.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER
-from foreact.policy.checkpoint import CARD_FILE, CONFIG_FILE, FORMAT, MAX_SHARD_BYTES, STEM, copy_parts
+from foreact.policy.storage.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER
+from foreact.policy.storage.checkpoint import CARD_FILE, CONFIG_FILE, FORMAT, MAX_SHARD_BYTES, STEM, copy_parts
 from foreact.settings import read_json
 from foreact.shards import ShardWriter, TensorFolder
 

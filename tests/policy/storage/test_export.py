@@ -9,8 +9,8 @@ import torch
 
 from foreact.commands.main import main
 from foreact.errors import CheckpointError
-from foreact.policy.checkpoint import load
-from foreact.policy.export import export_policy
+from foreact.policy.storage.checkpoint import load
+from foreact.policy.storage.export import export_policy
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from foreact.errors import CheckpointError
-from foreact.policy.checkpoint import load_policy
+from foreact.policy.storage.checkpoint import load_policy
 
 
 class Hub:
@@ -85,7 +85,7 @@ def test_what_the_hub_refuses_is_an_error_with_what_to_do(tiny, hub: Hub, monkey
 
 def test_a_policy_in_eight_bits_never_reaches_the_hub(tiny, hub: Hub) -> None:
     pytest.importorskip("torchao")
-    from foreact.policy.placement import layers, quantize_layer
+    from foreact.policy.storage.placement import layers, quantize_layer
 
     policy = tiny.policy()
     quantize_layer(layers(policy.networks.model)[0], "int8")

@@ -10,10 +10,10 @@ from torch import nn
 
 from foreact.codecs.text import UMT5Encoder
 from foreact.errors import CheckpointError
-from foreact.policy import assembly, placement
-from foreact.policy.placement import WORKING_SHARE, Footprint, Placement, layers
 from foreact.policy.policy import Policy
 from foreact.policy.replay import replay
+from foreact.policy.storage import assembly, placement
+from foreact.policy.storage.placement import WORKING_SHARE, Footprint, Placement, layers
 from foreact.shards import TensorFolder
 
 WORDS = "pick up the red block"

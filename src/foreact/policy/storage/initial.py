@@ -13,10 +13,10 @@ from typing import Any
 from foreact.codecs.text import TextEncoder
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.files import write_whole
-from foreact.policy.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER, umt5_encoder
-from foreact.policy.checkpoint import CONFIG_FILE, STEM, UMT5, copy_parts, read_text_encoder
-from foreact.policy.checkpoint import FORMAT as POLICY_FORMAT
-from foreact.policy.placement import Placement
+from foreact.policy.storage.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER, umt5_encoder
+from foreact.policy.storage.checkpoint import CONFIG_FILE, STEM, UMT5, copy_parts, read_text_encoder
+from foreact.policy.storage.checkpoint import FORMAT as POLICY_FORMAT
+from foreact.policy.storage.placement import Placement
 from foreact.settings import from_plain, read_json, to_plain
 from foreact.shards import TensorFolder, load_strictly
 from foreact.transformer.model import TransformerConfig, WorldActionModel

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy import checkpoint
-from foreact.policy.checkpoint import find_policy, load, load_policy, read_codec, save_policy, with_settings
-from foreact.policy.placement import offload_layers
 from foreact.policy.policy import Policy
+from foreact.policy.storage import checkpoint
+from foreact.policy.storage.checkpoint import find_policy, load, load_policy, read_codec, save_policy, with_settings
+from foreact.policy.storage.placement import offload_layers
 
 STATE = np.array([0.1, -0.2, 0.5], np.float32)
 SHARED = dict(backbone="shared", action_width=24, action_ffn_dim=32, action_embedding="linear")
@@ -75,7 +75,7 @@ def test_shipped_names_are_listed(monkeypatch, tmp_path: Path, saved: Path) -> N
     (tmp_path / "checkpoints").mkdir()
     saved.rename(tmp_path / "checkpoints/small")
     for module in ("checkpoint", "hub"):
-        monkeypatch.setattr(f"foreact.policy.{module}.files", lambda package: tmp_path)
+        monkeypatch.setattr(f"foreact.policy.storage.{module}.files", lambda package: tmp_path)
     monkeypatch.chdir(tmp_path)
     assert load("small").config.window == 5
     with pytest.raises(CheckpointError, match="small"):
@@ -388,12 +388,12 @@ def test_options_that_cannot_be_are_refused(saved: Path, options: dict) -> None:
 
 
 def test_too_little_memory_for_a_saved_policy(saved: Path, monkeypatch) -> None:
-    monkeypatch.setattr("foreact.policy.placement.free_bytes", lambda device: 10.0)
+    monkeypatch.setattr("foreact.policy.storage.placement.free_bytes", lambda device: 10.0)
     with pytest.raises(CheckpointError, match=f"memory for the policy in {saved} on cpu"):
         load(saved)
 
 
 def test_wan_itself_is_no_policy_and_is_not_fetched(monkeypatch) -> None:
-    monkeypatch.setattr("foreact.policy.checkpoint.resolve", lambda *_, **__: pytest.fail("it was fetched"))
+    monkeypatch.setattr("foreact.policy.storage.checkpoint.resolve", lambda *_, **__: pytest.fail("it was fetched"))
     with pytest.raises(CheckpointError, match="foreact init --preset wan5b"):
         load("Wan-AI/Wan2.2-TI2V-5B-Diffusers")

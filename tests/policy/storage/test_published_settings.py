@@ -11,7 +11,7 @@ from foreact.policy.predictor import InferenceConfig
 from foreact.settings import from_plain
 
 ROBOTS = {"lingbot-va-posttrain-libero-long": "libero_published", "lingbot-va-posttrain-robotwin": "robotwin_aloha"}
-FOLDER = files("foreact.policy") / "published_settings"
+FOLDER = files("foreact.policy.storage") / "published_settings"
 
 
 def read(name: str) -> dict:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from foreact.policy.card import model_card
 from foreact.policy.policy import Policy
+from foreact.policy.storage.card import model_card
 
 
 def card(policy: Policy, **provenance) -> ModelCard:

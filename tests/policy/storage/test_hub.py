@@ -16,8 +16,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import HfApi
 
 from foreact.errors import CheckpointError
-from foreact.policy import hub
-from foreact.policy.hub import REFUSED, WANTED, resolve
+from foreact.policy.storage import hub
+from foreact.policy.storage.hub import REFUSED, WANTED, resolve
 
 NAME = "robbyant/lingbot-va-base"
 

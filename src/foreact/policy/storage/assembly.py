@@ -13,9 +13,17 @@ from foreact.codecs.text_cache import CachedTextEncoder, encoder_key, user_cache
 from foreact.codecs.video_vae import VideoVAE
 from foreact.embodiments import ActionCodec
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.placement import IN_MEMORY, Footprint, Placement, check_memory, layers, place, placed_when_whole
 from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig, cache_numbers
+from foreact.policy.storage.placement import (
+    IN_MEMORY,
+    Footprint,
+    Placement,
+    check_memory,
+    layers,
+    place,
+    placed_when_whole,
+)
 from foreact.settings import to_plain
 from foreact.shards import TensorFolder, check_sizes, load_strictly
 from foreact.transformer.model import TransformerConfig, WorldActionModel

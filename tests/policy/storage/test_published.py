@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 import foreact
 from foreact.embodiments import load_embodiment
 from foreact.errors import CheckpointError, InputError
-from foreact.policy.published import load_published, published_names, published_settings
+from foreact.policy.storage.published import load_published, published_names, published_settings
 from foreact.shards import ShardWriter
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

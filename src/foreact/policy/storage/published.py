@@ -12,10 +12,10 @@ from typing import Any
 
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.assembly import StoredNetworks, build_policy
-from foreact.policy.placement import IN_MEMORY, Placement
 from foreact.policy.policy import Policy
 from foreact.policy.predictor import InferenceConfig
+from foreact.policy.storage.assembly import StoredNetworks, build_policy
+from foreact.policy.storage.placement import IN_MEMORY, Placement
 from foreact.settings import from_plain, read_json
 from foreact.shards import TensorFolder
 from foreact.transformer.model import TransformerConfig
@@ -23,7 +23,7 @@ from foreact.transformer.tokens import PATCH
 from foreact.transformer.weight_names import from_published, layout_of
 
 FOLDERS = ("transformer", "vae", "text_encoder", "tokenizer")
-SETTINGS = Path(str(files("foreact.policy"))) / "published_settings"
+SETTINGS = Path(str(files(__package__))) / "published_settings"
 SPATIAL_FACTOR = 16
 """Pixels along one side of the square that Wan2.2's VAE makes one latent position."""
 FIXED = {"_class_name": "WanTransformer3DModel", "patch_size": [1, PATCH, PATCH], "cross_attn_norm": True}

@@ -20,19 +20,19 @@ from foreact.codecs.text import HashedWordEncoder, TextEncoder
 from foreact.embodiments import ActionCodec
 from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
 from foreact.files import write_whole
-from foreact.policy.assembly import (
+from foreact.policy.policy import Networks, Policy
+from foreact.policy.predictor import InferenceConfig
+from foreact.policy.storage.assembly import (
     TEXT_ENCODER_FOLDER,
     TOKENIZER_FOLDER,
     VAE_FOLDER,
     StoredNetworks,
     build_policy,
 )
-from foreact.policy.card import model_card
-from foreact.policy.hub import WAN, resolve
-from foreact.policy.placement import IN_MEMORY, Placement, Precision, Quantization, TextPlace
-from foreact.policy.policy import Networks, Policy
-from foreact.policy.predictor import InferenceConfig
-from foreact.policy.published import (
+from foreact.policy.storage.card import model_card
+from foreact.policy.storage.hub import WAN, resolve
+from foreact.policy.storage.placement import IN_MEMORY, Placement, Precision, Quantization, TextPlace
+from foreact.policy.storage.published import (
     is_published_layout,
     load_published,
     open_published,

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy import placement as module
-from foreact.policy.placement import (
+from foreact.policy.policy import Policy
+from foreact.policy.storage import placement as module
+from foreact.policy.storage.placement import (
     QUANTIZED_BYTES,
     WORKING_SHARE,
     Footprint,
@@ -30,7 +31,6 @@ from foreact.policy.placement import (
     placed_when_whole,
     quantize_layer,
 )
-from foreact.policy.policy import Policy
 from foreact.shards import load_strictly
 from foreact.transformer.model import WorldActionModel
 
