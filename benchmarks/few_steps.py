@@ -18,9 +18,8 @@ import torch
 
 import foreact
 from foreact.files import write_whole
-from foreact.policy.policy import Policy
+from foreact.policy.policy import Policy, with_settings
 from foreact.policy.session import Session
-from foreact.policy.storage.checkpoint import with_settings
 
 WORDS = "Pick up the white cube with the right arm."
 HISTORY = 4

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from foreact.evaluation.suite import EvaluationConfig as EvaluationConfig
     from foreact.evaluation.suite import evaluate as evaluate
     from foreact.policy.controllers import PolicyController as PolicyController
+    from foreact.policy.loading import load as load
     from foreact.policy.policy import Policy as Policy
     from foreact.policy.session import Session as Session
-    from foreact.policy.storage.checkpoint import load as load
     from foreact.recipes import get_recipe as get_recipe
     from foreact.training.run import Recipe as Recipe
     from foreact.training.run import train as train
@@ -59,7 +59,7 @@ _HOMES = {
     "Session": "foreact.policy.session",
     "evaluate": "foreact.evaluation.suite",
     "get_recipe": "foreact.recipes",
-    "load": "foreact.policy.storage.checkpoint",
+    "load": "foreact.policy.loading",
     "load_embodiment": "foreact.embodiments",
     "train": "foreact.training.run",
 }

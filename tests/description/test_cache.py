@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from foreact.description.cache import cache_size
 from foreact.policy.controllers import PolicyController
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.recipes import get_recipe
 from foreact.transformer.cache import KVCache
 from foreact.transformer.model import TransformerConfig

@@ -19,7 +19,9 @@ from foreact.description.passes import (
     video_step,
 )
 from foreact.description.streams import stream_sizes
-from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Rollout
 from foreact.recipes import get_recipe
 from foreact.transformer.attention import CachedAttention
 from foreact.transformer.cache import KVCache

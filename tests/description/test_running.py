@@ -10,7 +10,7 @@ from foreact.description.cache import cache_size
 from foreact.description.live_bytes import LiveBytes
 from foreact.description.parameters import count_network
 from foreact.description.running import largest_pass, run_memory
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.recipes import get_recipe
 from foreact.transformer.attention import CachedAttention
 from foreact.transformer.cache import KVCache

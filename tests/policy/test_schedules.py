@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreact.errors import ConfigurationError, UnknownNameError
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import InferenceConfig
 from foreact.policy.schedules import SCHEDULES, Schedule, apply_schedule, describe_steps, get_schedule
 from foreact.policy.storage.published import published_settings
 

@@ -12,7 +12,7 @@ import torch
 from foreact.commands import init
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.storage.checkpoint import load
+from foreact.policy.loading import load
 from foreact.policy.storage.initial import load_initial
 from foreact.shards import TensorFolder
 from foreact.training.corruption import CorruptionConfig

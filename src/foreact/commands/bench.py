@@ -22,7 +22,7 @@ from foreact.measurement.ceilings import floor_ms, measure_ceilings
 from foreact.measurement.chunks import Setting, Timing, time_chunks
 from foreact.measurement.picture import draw_timings
 from foreact.measurement.random_policy import random_policy
-from foreact.policy.storage.checkpoint import load_policy
+from foreact.policy.loading import load_policy
 from foreact.policy.storage.placement import Placement
 from foreact.recipes import RECIPES, get_recipe
 

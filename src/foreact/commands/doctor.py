@@ -21,8 +21,8 @@ from foreact.embodiments import Embodiment, load_embodiment
 from foreact.embodiments.proposal import propose
 from foreact.errors import DatasetError
 from foreact.evaluation.open_loop import compare_joints
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
-from foreact.policy.storage.checkpoint import load
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 FOUND = 1

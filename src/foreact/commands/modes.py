@@ -24,8 +24,8 @@ from foreact.evaluation.modes import (
 )
 from foreact.evaluation.modes_picture import draw_modes, liveliest_chunk
 from foreact.files import write_whole
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
-from foreact.policy.storage.checkpoint import load
 from foreact.settings import to_plain
 
 FIGURES_FILE, PICTURE_FILE = "modes.json", "modes.png"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from foreact.policy.predictor import InferenceConfig, cache_numbers
+from foreact.policy.inference import InferenceConfig, cache_numbers
 from foreact.transformer.model import TransformerConfig
 
 

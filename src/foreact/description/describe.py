@@ -17,7 +17,7 @@ from foreact.description.training import (
     train_memory,
 )
 from foreact.description.video_vae import VideoVAEDescription, describe_video_vae
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.transformer.model import TransformerConfig
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8", "fp8")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from foreact.description.accelerator import NOTHING, Cost, cost_of
 from foreact.description.streams import Kind, stream_sizes
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.transformer.model import TransformerConfig
 
 BYTES = 2

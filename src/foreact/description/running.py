@@ -6,7 +6,7 @@ from typing import Literal
 from foreact.description.cache import CacheSize
 from foreact.description.parameters import NetworkParameters
 from foreact.description.streams import StreamSizes, stream_sizes
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.transformer.model import TransformerConfig
 
 Precision = Literal["float32", "bfloat16", "int8", "fp8"]

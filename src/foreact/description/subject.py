@@ -8,7 +8,7 @@ from typing import Any, Literal
 from foreact.description.video_vae import WAN22, WAN22_CHANNELS
 from foreact.embodiments import CameraLayout, Embodiment
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.storage.assembly import VAE_FOLDER
 from foreact.policy.storage.checkpoint import CONFIG_FILE, FORMAT, UMT5
 from foreact.policy.storage.published import is_published_layout, published_settings, read_transformer_config

@@ -11,7 +11,8 @@ from foreact.embodiments import ActionCodec
 from foreact.embodiments.actions import NUM_CHANNELS
 from foreact.errors import ConfigurationError
 from foreact.from_diffusers import AutoencoderKLWan
-from foreact.policy.policy import Networks, Policy
+from foreact.policy.networks import Networks
+from foreact.policy.policy import Policy
 from foreact.policy.storage.placement import GB, free_bytes
 from foreact.transformer.model import WorldActionModel
 

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from foreact.policy.controllers import PolicyController, with_room
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import apply_schedule, get_schedule
-from foreact.policy.storage.checkpoint import load
 from foreact.serving.computing import Question, compute
 from foreact.types import Observation
 

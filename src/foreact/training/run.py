@@ -21,10 +21,11 @@ from foreact.embodiments import ActionCodec, CameraLayout, Embodiment, load_embo
 from foreact.errors import ConfigurationError, DatasetError
 from foreact.files import write_whole
 from foreact.folders import only_writer
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.instructions import kept
-from foreact.policy.policy import Networks, Policy
-from foreact.policy.predictor import InferenceConfig
-from foreact.policy.storage.checkpoint import CONFIG_FILE, save_policy, with_settings
+from foreact.policy.networks import Networks
+from foreact.policy.policy import Policy, with_settings
+from foreact.policy.storage.checkpoint import CONFIG_FILE, save_policy
 from foreact.policy.storage.initial import initial_origin, initial_text_encoder, load_initial, open_initial
 from foreact.settings import read_json, to_plain
 from foreact.training.corruption import CorruptionConfig

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.policy import Policy
+from foreact.policy.loading import load, load_policy
+from foreact.policy.policy import Policy, with_settings
 from foreact.policy.storage import checkpoint
-from foreact.policy.storage.checkpoint import find_policy, load, load_policy, read_codec, save_policy, with_settings
+from foreact.policy.storage.checkpoint import find_policy, read_codec, save_policy
 from foreact.policy.storage.placement import offload_layers
 
 STATE = np.array([0.1, -0.2, 0.5], np.float32)

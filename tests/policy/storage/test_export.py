@@ -9,7 +9,7 @@ import torch
 
 from foreact.commands.main import main
 from foreact.errors import CheckpointError
-from foreact.policy.storage.checkpoint import load
+from foreact.policy.loading import load
 from foreact.policy.storage.export import export_policy
 
 

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 import foreact
 from foreact.embodiments import load_embodiment
 from foreact.errors import CheckpointError, InputError
-from foreact.policy.storage.published import load_published, published_names, published_settings
+from foreact.policy.loading import load_published
+from foreact.policy.storage.published import published_names, published_settings
 from foreact.shards import ShardWriter
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"

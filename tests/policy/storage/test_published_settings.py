@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from foreact.embodiments import ActionCodec, load_embodiment
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.settings import from_plain
 
 ROBOTS = {"lingbot-va-posttrain-libero-long": "libero_published", "lingbot-va-posttrain-robotwin": "robotwin_aloha"}

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from foreact.errors import CheckpointError
-from foreact.policy.storage.checkpoint import load_policy
+from foreact.policy.loading import load_policy
 
 
 class Hub:

@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from foreact.codecs.text import TextEncoder, UMT5Encoder
 from foreact.codecs.text_cache import CachedTextEncoder, encoder_key, user_cache
 from foreact.codecs.video_vae import VideoVAE
-from foreact.embodiments import ActionCodec
-from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.policy import Networks, Policy
-from foreact.policy.predictor import InferenceConfig, cache_numbers
+from foreact.policy.inference import InferenceConfig, cache_numbers
+from foreact.policy.networks import Networks
 from foreact.policy.storage.placement import (
     IN_MEMORY,
     Footprint,
@@ -51,25 +49,6 @@ class StoredNetworks:
         """Return the transformer's precision in memory; where files mix several, the widest, which loses nothing."""
         kinds = {self.tensors.dtype(name) for name in self.tensors.names}
         return placement.torch_dtype or functools.reduce(torch.promote_types, kinds)
-
-
-def build_policy(
-    stored: StoredNetworks,
-    codec: ActionCodec,
-    inference: InferenceConfig,
-    placement: Placement,
-    instructions: tuple[str, ...] = (),
-) -> Policy:
-    """Return the policy of stored networks, in evaluation mode; it was trained on these instructions.
-
-    Raises:
-        CheckpointError: As `build_networks`, or the networks do not fit each other or the robot.
-    """
-    networks = build_networks(stored, inference, placement)
-    try:
-        return Policy(networks, codec, inference, instructions=instructions)
-    except ConfigurationError as error:
-        raise CheckpointError(f"the policy in {stored.folder}", got=str(error)) from error
 
 
 def build_networks(stored: StoredNetworks, inference: InferenceConfig, placement: Placement) -> Networks:

@@ -6,12 +6,12 @@ from typing import Any
 from huggingface_hub import ModelCardData
 
 from foreact.embodiments import Embodiment
-from foreact.policy.policy import Policy
+from foreact.policy.networks import PolicyParts
 
 PAPER = "https://arxiv.org/abs/2601.21998"
 
 
-def model_card(policy: Policy, provenance: Mapping[str, Any]) -> str:
+def model_card(policy: PolicyParts, provenance: Mapping[str, Any]) -> str:
     """Return the README.md of a policy, with the metadata that the hub reads.
 
     Args:
@@ -34,7 +34,7 @@ def model_card(policy: Policy, provenance: Mapping[str, Any]) -> str:
     return f"---\n{metadata.to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
-def _what(policy: Policy) -> str:
+def _what(policy: PolicyParts) -> str:
     robot = policy.embodiment
     imagines = "imagines the near future of the robot's cameras and decodes the actions that lead there"
     does = imagines if policy.config.imagines else "decodes actions from what the robot's cameras saw"
@@ -44,7 +44,7 @@ def _what(policy: Policy) -> str:
     )
 
 
-def _inputs(policy: Policy) -> str:
+def _inputs(policy: PolicyParts) -> str:
     robot, timing = policy.embodiment, policy.embodiment.timing
     sizes = zip(robot.cameras, robot.layout.picture_sizes, strict=True)
     lines = [
@@ -62,7 +62,7 @@ def _dofs(robot: Embodiment) -> str:
     return ", ".join(f"`{dof.name}`" + (f" ({dof.unit})" if dof.unit else "") for dof in robot.dofs)
 
 
-def _network(policy: Policy) -> str:
+def _network(policy: PolicyParts) -> str:
     model = policy.networks.model
     sizes = {
         "network": sum(p.numel() for p in model.parameters()),
@@ -76,7 +76,7 @@ def _network(policy: Policy) -> str:
     return f"## Network\n\n{kind}\n\n| | |\n|---|---|\n{rows}"
 
 
-def _settings(policy: Policy) -> str:
+def _settings(policy: PolicyParts) -> str:
     config = policy.config
     video = f"{config.video_steps} video steps to s = {config.s_stop:g}, guidance {config.video_guidance:g}; "
     steps = (video if config.imagines else "") + f"{config.action_steps} action steps"
@@ -99,7 +99,7 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
     return f"## How it was made\n\n{table}{measured} The whole of it is in `config.json`."
 
 
-def _use(policy: Policy) -> str:
+def _use(policy: PolicyParts) -> str:
     cameras = ", ".join(f'"{camera}": ...' for camera in policy.embodiment.cameras)
     return (
         "## Use\n\n```python\nimport foreact\n\n"

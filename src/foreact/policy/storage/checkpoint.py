@@ -1,15 +1,14 @@
 """A policy on disk: `config.json`, `model.safetensors` or its shards, `vae/`, a large text encoder if it has one.
 
-Nothing else is needed to run it. `load` takes such a folder, a repository of the hub that holds one, a policy that
-ships by its name, or published weights.
+Nothing else is needed to run it. `foreact.policy.loading` makes a policy of it.
 """
 
-import dataclasses
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,30 +17,16 @@ import torch
 
 from foreact.codecs.text import HashedWordEncoder, TextEncoder
 from foreact.embodiments import ActionCodec
-from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
+from foreact.errors import CheckpointError, ConfigurationError
 from foreact.files import write_whole
-from foreact.policy.policy import Networks, Policy
-from foreact.policy.predictor import InferenceConfig
-from foreact.policy.storage.assembly import (
-    TEXT_ENCODER_FOLDER,
-    TOKENIZER_FOLDER,
-    VAE_FOLDER,
-    StoredNetworks,
-    build_policy,
-)
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.networks import Networks, PolicyParts
+from foreact.policy.storage.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER, StoredNetworks
 from foreact.policy.storage.card import model_card
-from foreact.policy.storage.hub import WAN, resolve
-from foreact.policy.storage.placement import IN_MEMORY, Placement, Precision, Quantization, TextPlace
-from foreact.policy.storage.published import (
-    is_published_layout,
-    load_published,
-    open_published,
-    published_names,
-    published_settings,
-)
+from foreact.policy.storage.hub import resolve
+from foreact.policy.storage.published import is_published_layout
 from foreact.settings import build, from_plain, read_json, to_plain
 from foreact.shards import ShardWriter, TensorFolder
-from foreact.transformer.compilation import compile_layers
 from foreact.transformer.model import TransformerConfig
 
 FORMAT = "foreact-policy-1"
@@ -53,7 +38,7 @@ WORDS, UMT5 = "words", "umt5"
 """Kinds of text encoder, as `config.json` names them."""
 
 
-def save_policy(policy: Policy, folder: Path, *, provenance: dict[str, Any]) -> None:
+def save_policy(policy: PolicyParts, folder: Path, *, provenance: dict[str, Any]) -> None:
     """Write a policy; every file appears whole or not at all, the configuration last.
 
     Args:
@@ -94,75 +79,32 @@ def save_policy(policy: Policy, folder: Path, *, provenance: dict[str, Any]) -> 
         ) from error
 
 
-def load_policy(folder: Path, *, placement: Placement = IN_MEMORY) -> Policy:
-    """Return the policy stored in a folder, in evaluation mode.
+@dataclass(frozen=True, kw_only=True)
+class StoredPolicy:
+    """A policy in its folder; of its networks nothing is read yet."""
+
+    networks: StoredNetworks
+    codec: ActionCodec
+    inference: InferenceConfig
+    instructions: tuple[str, ...]
+    """What it was trained on; policies that were saved before they kept their instructions have none."""
+
+
+def open_policy(folder: Path) -> StoredPolicy:
+    """Return what the configuration in a policy's folder says.
 
     Raises:
-        CheckpointError: A file is missing, truncated, or of another configuration, or there is too little memory.
+        CheckpointError: A file is missing, damaged, or in another format.
     """
     with _configuration(folder) as config:
         transformer = from_plain(TransformerConfig, config["transformer"], "transformer")
         text_encoder = read_text_encoder(config["text_encoder"])
         codec = ActionCodec.from_dict(config["actions"])
         inference = from_plain(InferenceConfig, config["inference"], "inference")
-        # Policies that were saved before they kept their instructions have none.
         instructions = build(tuple[str, ...], config.get("instructions", []), "instructions")
-    stored = StoredNetworks(
-        folder=folder,
-        transformer=transformer,
-        tensors=TensorFolder.open(folder, STEM, "policy"),
-        text_encoder=text_encoder,
-    )
-    return build_policy(stored, codec, inference, placement, instructions)
-
-
-def load(
-    name_or_path: str | Path,
-    *,
-    device: torch.device | str = "cpu",
-    dtype: Precision = "stored",
-    quantize: Quantization = "none",
-    text_encoder: TextPlace = "keep",
-    offload: bool = False,
-    settings: str | Path | None = None,
-    revision: str | None = None,
-    compile: bool = False,
-) -> Policy:
-    """Return a policy: shipped with the package, in a folder, or on the hub.
-
-    Args:
-        name_or_path: A shipped name, a folder, or "owner/name" on the hub: a policy saved by foreact, or weights in
-            the published layout.
-        device: Where it computes.
-        dtype: Of weights and arithmetic; "stored": as in the files.
-        quantize: Hold the transformer's matrices in 8 bits: "int8" or "fp8".
-        text_encoder: Where a large text encoder stays; see `Placement`.
-        offload: Keep the transformer's layers on the CPU and bring them to the device one by one.
-        settings: For published weights: the robot they drive, as the name of released weights or a JSON file; by
-            default what the last part of `name_or_path` names.
-        revision: Branch, tag or commit on the hub.
-        compile: Compile the transformer's layers: each shape when it first comes by, or all of them beforehand by
-            `foreact.policy.compiled.warm_up`. Pays on CUDA, not on a CPU.
-
-    Raises:
-        CheckpointError: There is no such policy (those that ship are listed), it is damaged, or does not fit.
-        ConfigurationError: Options that cannot be.
-    """
-    placement = Placement(
-        device=str(device), dtype=dtype, quantize=quantize, text_encoder=text_encoder, offload=offload
-    )
-    if str(name_or_path) == WAN:  # said before thirty gigabytes are fetched
-        cure = f"make a policy to be trained: foreact init --preset wan5b --from {WAN} --out DIR"
-        raise CheckpointError("policy", got=f"{WAN}, which knows no actions", cure=cure)
-    folder = find_policy(name_or_path, revision=revision)
-    if is_published_layout(folder):
-        robot = settings or _settings_of(str(name_or_path), folder)
-        policy = load_published(folder, *published_settings(robot), placement=placement)
-    else:
-        policy = load_policy(folder, placement=placement)
-    if compile:
-        compile_layers(policy.networks.model)
-    return policy
+    tensors = TensorFolder.open(folder, STEM, "policy")
+    networks = StoredNetworks(folder=folder, transformer=transformer, tensors=tensors, text_encoder=text_encoder)
+    return StoredPolicy(networks=networks, codec=codec, inference=inference, instructions=instructions)
 
 
 def find_policy(name_or_path: str | Path, *, revision: str | None = None) -> Path:
@@ -196,31 +138,6 @@ def _configuration(folder: Path) -> Iterator[dict[str, Any]]:
         yield config
     except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"configuration in {folder / CONFIG_FILE}", got=str(error)) from error
-
-
-def with_settings(policy: Policy, **changes: Any) -> Policy:
-    """Return the policy with some inference settings changed, for example `with_settings(policy, video_steps=3)`.
-
-    Raises:
-        UnknownNameError: No such setting.
-        ConfigurationError: Settings that do not go together.
-    """
-    for name in changes:
-        if name not in InferenceConfig.__dataclass_fields__:
-            raise UnknownNameError("inference setting", name, InferenceConfig.__dataclass_fields__)
-    return policy.with_config(dataclasses.replace(policy.config, **changes))
-
-
-def _settings_of(name: str, folder: Path) -> str:
-    last = Path(name).name.lower()
-    if last in published_names():
-        return last
-    open_published(folder)  # what is incomplete, or Wan's own, is told so before it is asked for a robot
-    raise CheckpointError(
-        f"robot of the published weights in {name}",
-        got="unknown: the folder does not say what it drives",
-        allowed=f"settings=, a JSON file or one of: {', '.join(published_names())}",
-    )
 
 
 def _describe_text_encoder(networks: Networks) -> dict[str, Any]:
@@ -270,7 +187,7 @@ def _link_or_copy(file: Path, copy: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _check_savable(policy: Policy, folder: Path) -> None:
+def _check_savable(policy: PolicyParts, folder: Path) -> None:
     if is_published_layout(folder):
         got = "weights in the published layout: it could not be told which of the two are meant"
         raise CheckpointError(f"folder {folder} for a policy", got=got, cure="choose another folder")

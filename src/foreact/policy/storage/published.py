@@ -12,10 +12,8 @@ from typing import Any
 
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.policy import Policy
-from foreact.policy.predictor import InferenceConfig
-from foreact.policy.storage.assembly import StoredNetworks, build_policy
-from foreact.policy.storage.placement import IN_MEMORY, Placement
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.storage.assembly import StoredNetworks
 from foreact.settings import from_plain, read_json
 from foreact.shards import TensorFolder
 from foreact.transformer.model import TransformerConfig
@@ -23,7 +21,7 @@ from foreact.transformer.tokens import PATCH
 from foreact.transformer.weight_names import from_published, layout_of
 
 FOLDERS = ("transformer", "vae", "text_encoder", "tokenizer")
-SETTINGS = Path(str(files(__package__))) / "published_settings"
+SETTINGS = Path(str(files("foreact.policy.storage"))) / "published_settings"
 SPATIAL_FACTOR = 16
 """Pixels along one side of the square that Wan2.2's VAE makes one latent position."""
 FIXED = {"_class_name": "WanTransformer3DModel", "patch_size": [1, PATCH, PATCH], "cross_attn_norm": True}
@@ -37,25 +35,15 @@ def is_published_layout(folder: Path) -> bool:
     return (folder / "transformer").is_dir() and (folder / "vae").is_dir()
 
 
-def load_published(
-    folder: Path, codec: ActionCodec, inference: InferenceConfig, *, placement: Placement = IN_MEMORY
-) -> Policy:
-    """Return the policy whose weights are in a folder of the published layout.
-
-    Args:
-        folder: Holds `transformer/ vae/ text_encoder/ tokenizer/`.
-        codec: The robot, and the normalisation its actions were trained with.
-        inference: How chunks are computed.
-        placement: How the networks are held in memory.
+def open_published_networks(folder: Path, codec: ActionCodec) -> StoredNetworks:
+    """Return where the networks in a folder of the published layout lie, for the robot that they are to drive.
 
     Raises:
-        CheckpointError: A part is missing or damaged, a tensor is missing, unknown or of another shape, or there is too
-            little memory.
+        CheckpointError: A part is missing or damaged, or the network is of another kind.
     """
     tensors = open_published(folder)
     config = read_transformer_config(folder / "transformer", codec)
-    stored = StoredNetworks(folder=folder, transformer=config, tensors=tensors, rename=from_published)
-    return build_policy(stored, codec, inference, placement)
+    return StoredNetworks(folder=folder, transformer=config, tensors=tensors, rename=from_published)
 
 
 def open_published(folder: Path) -> TensorFolder:

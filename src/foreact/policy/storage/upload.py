@@ -1,21 +1,23 @@
 """A policy to the Hugging Face hub."""
 
 import tempfile
+from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
 from foreact.errors import CheckpointError
-from foreact.policy.policy import Policy
+from foreact.policy.networks import PolicyParts
+from foreact.policy.storage.checkpoint import save_policy
 
 
-def push(policy: Policy, repository: str, *, private: bool = False, token: str | None = None) -> str:
+def push(policy: PolicyParts, repository: str, *, private: bool = False, token: str | None = None) -> str:
     """Upload a policy to "owner/name", made if missing; return its address.
 
     Raises:
         CheckpointError: The hub refused, or cannot be reached; the message says what to do.
     """
     with tempfile.TemporaryDirectory() as folder:
-        policy.save_pretrained(folder)
+        save_policy(policy, Path(folder), provenance={})
         try:
             api = HfApi(token=token)
             api.create_repo(repository, private=private, exist_ok=True)
