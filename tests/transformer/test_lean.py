@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from foreact.codecs.text import TextEmbedding
-from foreact.description.passes import Past, action_step
+from foreact.cost.passes import Past, action_step
 from foreact.policy.inference import InferenceConfig
 from foreact.policy.predictor import Predictor
 from foreact.policy.rollout import Rollout

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from foreact.commands.describe import Settings, run
-from foreact.description import describe as module
-from foreact.description.describe import Description
-from foreact.description.subject import subject_of_recipe
+from foreact.cost import describe as module
+from foreact.cost.describe import Description
+from foreact.cost.subject import subject_of_recipe
 from foreact.recipes import get_recipe
 
 PAGE = (Path(__file__).parents[2] / "docs" / "full_size.md").read_text()

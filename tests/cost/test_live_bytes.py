@@ -2,7 +2,7 @@
 
 import torch
 
-from foreact.description.live_bytes import LiveBytes
+from foreact.cost.live_bytes import LiveBytes
 
 
 def test_peak_and_what_stays():

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from foreact.description.accelerator import Accelerator, cost_of
-from foreact.description.subject import subject_of_recipe
+from foreact.cost.accelerator import Accelerator, cost_of
+from foreact.cost.ceilings import floor_ms, measure_ceilings, peak_bytes
+from foreact.cost.chunks import Setting, time_chunks
+from foreact.cost.random_policy import random_policy
+from foreact.cost.subject import subject_of_recipe
 from foreact.errors import ConfigurationError
-from foreact.measurement.ceilings import floor_ms, measure_ceilings, peak_bytes
-from foreact.measurement.chunks import Setting, time_chunks
-from foreact.measurement.random_policy import random_policy
 from foreact.recipes import get_recipe
 
 CPU = torch.device("cpu")

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from foreact.description.accelerator import NOTHING, Cost, cost_of
-from foreact.description.streams import Kind, stream_sizes
+from foreact.cost.accelerator import NOTHING, Cost, cost_of
+from foreact.cost.streams import Kind, stream_sizes
 from foreact.policy.inference import InferenceConfig
 from foreact.transformer.model import TransformerConfig
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from foreact.description.video_vae import WAN22, WAN22_CHANNELS
+from foreact.cost.video_vae import WAN22, WAN22_CHANNELS
 from foreact.embodiments import CameraLayout, Embodiment
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy.inference import InferenceConfig

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from foreact.description.cache import CacheSize
-from foreact.description.parameters import NetworkParameters
-from foreact.description.streams import StreamSizes, stream_sizes
+from foreact.cost.cache import CacheSize
+from foreact.cost.parameters import NetworkParameters
+from foreact.cost.streams import StreamSizes, stream_sizes
 from foreact.policy.inference import InferenceConfig
 from foreact.transformer.model import TransformerConfig
 

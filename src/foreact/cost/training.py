@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from foreact.description.parameters import NetworkParameters
-from foreact.description.streams import Kind, stream_sizes
+from foreact.cost.parameters import NetworkParameters
+from foreact.cost.streams import Kind, stream_sizes
 from foreact.training.step import BatchConfig
 from foreact.transformer.masks import ChunkLayout
 from foreact.transformer.model import TransformerConfig

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from foreact.description.accelerator import Accelerator, Cost
+from foreact.cost.accelerator import Accelerator, Cost
 
 REPEATS = 5
 """Runs of which the fastest counts; one more warms up."""

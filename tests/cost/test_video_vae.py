@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from foreact.description.live_bytes import LiveBytes
-from foreact.description.video_vae import WAN22, describe_video_vae
+from foreact.cost.live_bytes import LiveBytes
+from foreact.cost.video_vae import WAN22, describe_video_vae
 from foreact.embodiments import CameraLayout
 
 ROBOTWIN = CameraLayout(kind="t_shape", cameras=("head", "left", "right"), height=256, width=320)

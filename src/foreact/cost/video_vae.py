@@ -8,9 +8,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from foreact.codecs.video_vae import VideoVAE
-from foreact.description.accelerator import NOTHING, Cost, cost_of
-from foreact.description.live_bytes import LiveBytes
-from foreact.description.parameters import count_parameters
+from foreact.cost.accelerator import NOTHING, Cost, cost_of
+from foreact.cost.live_bytes import LiveBytes
+from foreact.cost.parameters import count_parameters
 from foreact.embodiments import CameraLayout
 from foreact.from_diffusers import AutoencoderKLWan
 

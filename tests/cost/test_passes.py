@@ -8,8 +8,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from foreact.codecs.text import TextEmbedding
-from foreact.description.accelerator import NOTHING, cost_of
-from foreact.description.passes import (
+from foreact.cost.accelerator import NOTHING, cost_of
+from foreact.cost.passes import (
     Past,
     action_step,
     append,
@@ -18,7 +18,7 @@ from foreact.description.passes import (
     read_instruction,
     video_step,
 )
-from foreact.description.streams import stream_sizes
+from foreact.cost.streams import stream_sizes
 from foreact.policy.inference import InferenceConfig
 from foreact.policy.predictor import Predictor
 from foreact.policy.rollout import Rollout

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from foreact.description.parameters import count_network
-from foreact.description.training import (
+from foreact.cost.parameters import count_network
+from foreact.cost.training import (
     METHODS,
     activation_bytes,
     forward_flops,

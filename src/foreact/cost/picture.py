@@ -5,8 +5,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from foreact.cost.chunks import Timing
 from foreact.files import write_whole
-from foreact.measurement.chunks import Timing
 
 
 def draw_timings(path: Path, name: str, window: int, stages: Sequence[str], timings: Sequence[Timing]) -> None:

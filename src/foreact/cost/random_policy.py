@@ -6,7 +6,7 @@ from torch import nn
 
 from foreact.codecs.text import HashedWordEncoder
 from foreact.codecs.video_vae import VideoVAE
-from foreact.description.subject import Subject
+from foreact.cost.subject import Subject
 from foreact.embodiments import ActionCodec
 from foreact.embodiments.actions import NUM_CHANNELS
 from foreact.errors import ConfigurationError

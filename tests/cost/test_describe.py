@@ -8,9 +8,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from foreact.description.describe import describe
-from foreact.description.passes import Past, keep_video
-from foreact.description.subject import subject_of_recipe
+from foreact.cost.describe import describe
+from foreact.cost.passes import Past, keep_video
+from foreact.cost.subject import subject_of_recipe
 from foreact.recipes import get_recipe
 from foreact.settings import to_plain
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from foreact.description.accelerator import H100, Accelerator, Cost
-from foreact.description.cache import CacheSize, cache_size
-from foreact.description.parameters import NetworkParameters, count_network
-from foreact.description.passes import ChunkCost, Past, chunk_cost, read_instruction
-from foreact.description.running import Precision, RunMemory, largest_pass, run_memory
-from foreact.description.subject import NUM_WORD_TOKENS, UMT5_PARAMETERS, Subject
-from foreact.description.training import (
+from foreact.cost.accelerator import H100, Accelerator, Cost
+from foreact.cost.cache import CacheSize, cache_size
+from foreact.cost.parameters import NetworkParameters, count_network
+from foreact.cost.passes import ChunkCost, Past, chunk_cost, read_instruction
+from foreact.cost.running import Precision, RunMemory, largest_pass, run_memory
+from foreact.cost.subject import NUM_WORD_TOKENS, UMT5_PARAMETERS, Subject
+from foreact.cost.training import (
     METHODS,
     TrainMemory,
     activation_bytes,
@@ -16,7 +16,7 @@ from foreact.description.training import (
     longest_layout,
     train_memory,
 )
-from foreact.description.video_vae import VideoVAEDescription, describe_video_vae
+from foreact.cost.video_vae import VideoVAEDescription, describe_video_vae
 from foreact.policy.inference import InferenceConfig
 from foreact.transformer.model import TransformerConfig
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from foreact.description.cache import cache_size
-from foreact.description.live_bytes import LiveBytes
-from foreact.description.parameters import count_network
-from foreact.description.running import largest_pass, run_memory
+from foreact.cost.cache import cache_size
+from foreact.cost.live_bytes import LiveBytes
+from foreact.cost.parameters import count_network
+from foreact.cost.running import largest_pass, run_memory
 from foreact.policy.inference import InferenceConfig
 from foreact.recipes import get_recipe
 from foreact.transformer.attention import CachedAttention

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foreact.description.cache import cache_size
+from foreact.cost.cache import cache_size
 from foreact.policy.controllers import PolicyController
 from foreact.policy.inference import InferenceConfig
 from foreact.recipes import get_recipe

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foreact.description.parameters import count_network, count_parameters
+from foreact.cost.parameters import count_network, count_parameters
 from foreact.recipes import get_recipe
 from foreact.training.methods import AdapterConfig, freeze
 from foreact.transformer.model import TransformerConfig, WorldActionModel

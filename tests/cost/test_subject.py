@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import foreact
-from foreact.description.subject import UMT5_PARAMETERS, subject_of_policy, subject_of_recipe
-from foreact.description.video_vae import WAN22
+from foreact.cost.subject import UMT5_PARAMETERS, subject_of_policy, subject_of_recipe
+from foreact.cost.video_vae import WAN22
 from foreact.errors import CheckpointError
 from foreact.recipes import get_recipe
 
