@@ -72,6 +72,7 @@ def made_up_sequences(recipe: Recipe) -> list[TrainingSequence]:
                 action_valid=torch.ones(actions.shape[:2], dtype=torch.bool),
                 frame_valid=torch.ones(frames, dtype=torch.bool),
                 instruction=INSTRUCTIONS[number % len(INSTRUCTIONS)],
+                channel_mask=torch.arange(sizes.action_channels) < CHANNELS,
             )
         )
     return sequences
@@ -87,7 +88,6 @@ def steps(recipe: Recipe) -> Iterator[tuple[float, float]]:
         HashedWordEncoder(dim=recipe.text_dim),
         batch=recipe.batch,
         corruption=recipe.corruption,
-        channel_mask=np.arange(recipe.transformer.action_channels) < CHANNELS,
         seed=recipe.seed,
     )
     state = TrainingState(model, make_optimizer(model, recipe.optimization))

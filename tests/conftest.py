@@ -148,6 +148,7 @@ class Tiny:
             action_valid=torch.ones(num_frames, self.per_frame, dtype=torch.bool),
             frame_valid=torch.ones(num_frames, dtype=torch.bool),
             instruction=instruction,
+            channel_mask=mask,
         )
 
     def columns(self, length: int, *, seed: int = 0) -> dict[str, np.ndarray]:

@@ -68,7 +68,6 @@ def run(trained: WorldActionModel, start: str, data, recipe, steps: int) -> dict
         HashedWordEncoder(dim=recipe.text_dim),
         batch=recipe.batch,
         corruption=recipe.corruption,
-        channel_mask=data.codec.mask,
         seed=3,
     )
     optimizer = make_optimizer(model, recipe.optimization)

@@ -103,6 +103,7 @@ def taught(
         ),
         action_given=torch.zeros(streams["action"].shape[:3], dtype=torch.bool),
         text_dropped=torch.zeros(1, dtype=torch.bool),
+        channel_mask=sequence.channel_mask[None],
     )
     text = ENCODE([sequence.instruction])
     inputs = network_inputs(model, corrupted, layout)

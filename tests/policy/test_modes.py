@@ -114,6 +114,7 @@ def taught_velocity(policy: Policy, sequence: TrainingSequence, window: int, chu
         ),
         action_given=torch.zeros(actions.shape[:3], dtype=torch.bool),
         text_dropped=torch.zeros(1, dtype=torch.bool),
+        channel_mask=sequence.channel_mask[None],
     )
     layout = ChunkLayout(num_frames=frames, frames_per_chunk=2, window=window)
     text = policy.networks.text_encoder.encode([sequence.instruction])

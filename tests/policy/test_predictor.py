@@ -114,6 +114,7 @@ def teacher_forced(
         ),
         action_given=torch.zeros(action.shape[:3], dtype=torch.bool),
         text_dropped=torch.zeros(1, dtype=torch.bool),
+        channel_mask=sequence.channel_mask[None],
     )
     text = text_encoder(model).encode([WORDS])
     inputs = network_inputs(model, corrupted, layout)
@@ -164,7 +165,6 @@ def test_relative_actions_enter_in_inference_as_they_do_in_training(tiny) -> Non
         CorruptionConfig(),
         [torch.Generator().manual_seed(0)],
         max_frames=8,
-        channel_mask=predictor.channel_mask,
         relative_actions=True,
     )
     rollout = started(predictor, sequence)
@@ -202,6 +202,7 @@ def full_width_sequence(sizes: TransformerConfig, num_frames: int) -> TrainingSe
         action_valid=torch.ones(actions.shape[:2], dtype=torch.bool),
         frame_valid=torch.ones(num_frames, dtype=torch.bool),
         instruction=WORDS,
+        channel_mask=torch.ones(sizes.action_channels, dtype=torch.bool),
     )
 
 

@@ -78,7 +78,6 @@ def gradients(tiny, case: str, ranks: Ranks) -> dict[str, torch.Tensor]:
         HashedWordEncoder(dim=8),
         batch=recipe.batch,
         corruption=recipe.corruption,
-        channel_mask=tiny.embodiment().channel_mask,
         seed=0,
         ranks=ranks,
     )

@@ -26,6 +26,8 @@ class TrainingSequence:
     frame_valid: Bool[Tensor, " frames"]
     """False where the last image was repeated."""
     instruction: str
+    channel_mask: Bool[Tensor, " action_channels"]
+    """Action channels that its robot has; the others are zero."""
     name: str = ""
     """Which episode it is, for messages."""
 
@@ -33,6 +35,11 @@ class TrainingSequence:
     def num_frames(self) -> int:
         """Latent frames."""
         return self.latents.shape[1]
+
+    @property
+    def shape_of_frame(self) -> tuple[int, int, int]:
+        """Rows and columns of a latent frame, and the actions that lead to it: what robots may differ in."""
+        return (*self.latents.shape[2:], self.actions.shape[1])
 
     def fill_chunks(self, frames_per_chunk: int) -> "TrainingSequence":
         """Return the sequence lengthened to whole chunks (the first frame is one by itself).
@@ -81,6 +88,7 @@ class Batch:
     action_valid: Bool[Tensor, "batch frames actions"]
     frame_valid: Bool[Tensor, "batch frames"]
     instructions: tuple[str, ...]
+    channel_mask: Bool[Tensor, "batch action_channels"]
 
     @property
     def num_frames(self) -> int:
@@ -89,7 +97,7 @@ class Batch:
 
 
 def collate(sequences: list[TrainingSequence]) -> Batch:
-    """Return the sequences as one batch, padded with zeros to the longest."""
+    """Return the sequences, all of one shape of latent and of as many actions, padded with zeros to the longest."""
     longest = max(sequence.num_frames for sequence in sequences)
 
     def stack(name: str, axis: int) -> Tensor:
@@ -107,6 +115,7 @@ def collate(sequences: list[TrainingSequence]) -> Batch:
         action_valid=stack("action_valid", 0),
         frame_valid=stack("frame_valid", 0),
         instructions=tuple(sequence.instruction for sequence in sequences),
+        channel_mask=torch.stack([sequence.channel_mask for sequence in sequences]),
     )
 
 

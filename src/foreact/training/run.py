@@ -359,7 +359,6 @@ class Run:
             networks.text_encoder,
             batch=recipe.batch,
             corruption=recipe.corruption,
-            channel_mask=data.codec.mask,
             seed=recipe.seed,
             bfloat16=recipe.precision == "bfloat16",
             targets=None if make_targets is None else make_targets(self._state),
