@@ -14,7 +14,7 @@ from foreact.data.batch import TrainingSequence
 from foreact.errors import ConfigurationError, ForeactError, InputError
 from foreact.policy.committed import Committed
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import Rollout
+from foreact.policy.rollout import Rollout
 from foreact.policy.session import Session
 from foreact.policy.viewer import LatentViewer
 from foreact.training.corruption import CorruptedBatch, CorruptedStream

@@ -13,7 +13,9 @@ from torch import Tensor
 from foreact.codecs.text import HashedWordEncoder
 from foreact.data.batch import TrainingSequence, collate
 from foreact.errors import ConfigurationError
-from foreact.policy.predictor import Ahead, InferenceConfig, Predictor, Rollout
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Ahead, Rollout
 from foreact.recipes import get_recipe
 from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig, corrupt
 from foreact.training.loss import network_inputs

@@ -14,7 +14,7 @@ from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError, DatasetError
 from foreact.evaluation.demonstrations import CollectionConfig
 from foreact.evaluation.suite import EvaluationConfig
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.studies.cells import Cell, Study
 from foreact.studies.claims import Claim
 from foreact.studies.demonstrations import Demonstrations, Recorded

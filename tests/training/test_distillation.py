@@ -14,7 +14,7 @@ from foreact.data.batch import collate
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.flow.solver import integrate
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.policy.schedules import apply_schedule
 from foreact.training.corruption import CorruptedBatch, CorruptionConfig, corrupt
 from foreact.training.distillation import (

@@ -12,8 +12,8 @@ import torch
 from foreact.commands import init
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.checkpoint import load
-from foreact.policy.initial import load_initial
+from foreact.policy.loading import load
+from foreact.policy.storage.initial import load_initial
 from foreact.shards import TensorFolder
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig

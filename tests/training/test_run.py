@@ -13,7 +13,7 @@ from foreact.data.batch import TrainingSequence
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.recipe import Recipe

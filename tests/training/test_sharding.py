@@ -18,7 +18,7 @@ from foreact.data.batch import SequenceSampler
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.settings import to_plain
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.methods import AdapterConfig

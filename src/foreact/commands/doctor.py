@@ -22,7 +22,7 @@ from foreact.embodiments import Embodiment, load_embodiment
 from foreact.embodiments.proposal import propose
 from foreact.errors import DatasetError
 from foreact.evaluation.open_loop import compare_joints
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}

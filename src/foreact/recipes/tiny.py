@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from foreact.embodiments import CameraLayout
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.recipe import Recipe

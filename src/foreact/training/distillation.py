@@ -31,8 +31,8 @@ from foreact.data.episodes import EpisodeDataset
 from foreact.errors import ConfigurationError
 from foreact.flow.guidance import guide
 from foreact.folders import only_writer
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import InferenceConfig
 from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig
 from foreact.training.loss import network_inputs
 from foreact.training.optimization import OptimizationConfig

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from foreact.embodiments import CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.methods import AdapterConfig, Method
 from foreact.training.optimization import OptimizationConfig

@@ -19,9 +19,10 @@ from foreact.data.mixture import Part
 from foreact.errors import ConfigurationError
 from foreact.files import write_whole
 from foreact.folders import only_writer
-from foreact.policy.checkpoint import CONFIG_FILE, save_policy, with_settings
-from foreact.policy.initial import initial_origin, initial_text_encoder, load_initial, open_initial
-from foreact.policy.policy import Networks, Policy
+from foreact.policy.networks import Networks
+from foreact.policy.policy import Policy, with_settings
+from foreact.policy.storage.checkpoint import CONFIG_FILE, save_policy
+from foreact.policy.storage.initial import initial_origin, initial_text_encoder, load_initial, open_initial
 from foreact.settings import read_json, to_plain
 from foreact.training.methods import (
     base_weights,
