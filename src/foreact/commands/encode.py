@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from foreact.codecs.video_vae import VideoVAE
-from foreact.commands.datasets import Data, DataOptions, Robot, RobotOptions
+from foreact.commands.datasets import Data, DataOptions, Robot, RobotOptions, open_vae
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.progress import console, progress_bar
 from foreact.data.latents import LatentCache
@@ -25,7 +24,7 @@ class Settings:
     data: tuple[Path, ...]
     """LeRobot datasets: folders, names on the hub (owner/name), or a mixture.toml."""
     vae: Path
-    """Folder of the video VAE, diffusers layout."""
+    """The video VAE: its folder, or a policy's name or folder for the one it has."""
     recipe: Annotated[str, named(RECIPES)] = "tiny"
     """Says which cameras are seen, at what size and rate."""
     robot: Robot = RobotOptions()
@@ -38,7 +37,7 @@ def run(settings: Settings) -> None:
     check_alone("an encoding")
     embodiment = settings.robot.of(get_recipe(settings.recipe))
     parts = settings.reading.parts(settings.data, embodiment)
-    codec = VideoVAE.from_pretrained(settings.vae).to(settings.machine.use())
+    codec = open_vae(settings.vae).to(settings.machine.use())
     with progress_bar() as bar:
         for part in parts:
             dataset = part.dataset

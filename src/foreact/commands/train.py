@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from foreact.codecs.video_vae import VideoVAE
-from foreact.commands.datasets import Data, DataOptions, fit_to_robot
+from foreact.commands.datasets import Data, DataOptions, fit_to_robot, open_vae
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
 from foreact.commands.progress import console
@@ -39,7 +38,7 @@ class Settings:
     """LeRobot datasets, encoded by `foreact encode`: folders, names on the hub (owner/name), or a mixture.toml of
     datasets with weights and robots."""
     vae: Path
-    """The video VAE they were encoded with."""
+    """The video VAE they were encoded with: its folder, or a policy's name or folder."""
     out: Path
     """Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state; where several robots
     learn together, policies/NAME/ for each of the others."""
@@ -81,7 +80,7 @@ def _terminated() -> Iterator[list[int]]:
 def run(settings: Settings) -> None:
     """Train, showing the loss of every step."""
     console.quiet = not first_process()
-    device, vae = settings.machine.use(), VideoVAE.from_pretrained(settings.vae)
+    device, vae = settings.machine.use(), open_vae(settings.vae)
     recipe = fit_to_robot(settings.training, get_recipe(settings.recipe), vae.spatial_factor)
     datasets = settings.reading.parts(settings.data, recipe.robot())
     with _terminated() as terminated:

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from foreact.codecs.video_vae import VideoVAE
-from foreact.commands.datasets import Data, DataOptions, Robot, RobotOptions
+from foreact.commands.datasets import Data, DataOptions, Robot, RobotOptions, open_vae
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.progress import console, progress_bar
 from foreact.data.clips import DatasetClips
@@ -48,7 +47,7 @@ def run(settings: Settings) -> None:
         shown = bar.add_task("reading pictures", total=clips.num_episodes, figures="")
         for index in clips.load():
             bar.update(shown, completed=index + 1)
-    initial = None if settings.initial is None else VideoVAE.from_pretrained(settings.initial)
+    initial = None if settings.initial is None else open_vae(settings.initial)
     train_video_vae(settings.training, clips, settings.out, device=device, initial=initial)
     summary = settings.out / "summary.json"
     console.print(f"The video VAE is in [bold]{settings.out / 'vae'}[/]; its held-out PSNR in {summary}.")
