@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -37,6 +37,7 @@ from foreact.training.methods import (
     frozen_digest,
     merged_weights,
     reset_adapters,
+    store_frozen_in_bfloat16,
 )
 from foreact.training.optimization import OptimizationConfig, make_optimizer
 from foreact.training.ranks import ParallelConfig, Ranks, joined
@@ -83,6 +84,11 @@ class Recipe:
     """Where the action stream starts from."""
     precision: str = "float32"
     """Of the network's arithmetic: float32 or bfloat16; weights are float32."""
+    frozen_precision: Literal["float32", "bfloat16"] = "float32"
+    """How frozen weights are kept. With bfloat16 the matrices of the layers, nearly all of them, take half the memory;
+    losses and gradients are the same to the last bit, since `precision` has to be bfloat16 too."""
+    average_on_cpu: bool = False
+    """Keep the moving average of the weights in the memory of the CPU; for one process."""
     num_held_out: int = 5
     """Last episodes of every dataset that are never trained on, and judged instead."""
     num_episodes: int | None = None
@@ -103,6 +109,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigurationError("precision", got=self.precision, allowed="float32, bfloat16")
+        if self.frozen_precision == "bfloat16" != self.precision:
+            raise ConfigurationError(
+                "frozen_precision", got="bfloat16", allowed=f"float32, since `precision` is {self.precision}"
+            )
         if self.text_dim != self.transformer.text_dim:
             raise ConfigurationError("text_dim", got=self.text_dim, allowed=self.transformer.text_dim)
         for learned, claimed in (
@@ -282,7 +292,7 @@ def begin(
             model = _shard(recipe, ranks, device, open_initial(initial, sizes).items())
         else:
             model = load_initial(initial, sizes)
-            freeze(model, recipe.method, recipe.adapters)
+            _freeze(recipe, model)
             reset_adapters(model, recipe.seed)
             model.to(device)
         has_files = not isinstance(text_encoder, HashedWordEncoder)
@@ -309,9 +319,11 @@ def _shard(
         raise ConfigurationError(
             "optimization.layer_matrices with sharded weights", got="muon", allowed="adamw: muon needs whole matrices"
         )
+    if recipe.average_on_cpu:
+        raise ConfigurationError("average_on_cpu with sharded weights", got=True, allowed="False: each has a part")
     with torch.device("meta"):
         model = WorldActionModel(recipe.transformer)
-        freeze(model, recipe.method, recipe.adapters)
+        _freeze(recipe, model)
     mesh = ranks.mesh(recipe.parallel, device)
     shard_model(model, mesh, bfloat16=recipe.precision == "bfloat16").to_empty(device=device)
     fill(base_weights(model), tensors, "initial weights")
@@ -319,10 +331,17 @@ def _shard(
     return model
 
 
+def _freeze(recipe: Recipe, model: WorldActionModel) -> None:
+    freeze(model, recipe.method, recipe.adapters)
+    if recipe.frozen_precision == "bfloat16":
+        store_frozen_in_bfloat16(model)
+
+
 def _what_is_computed(recipe: Recipe) -> dict[str, Any]:
     """Return the settings that a run has to keep when it is resumed; how it comes by its gradients may change."""
     settings = to_plain(recipe)
     del settings["batch"]["recompute"], settings["batch"]["micro_batch"], settings["parallel"]
+    del settings["average_on_cpu"]
     return settings
 
 
@@ -351,7 +370,9 @@ class Run:
         self._ranks = ranks or Ranks()
         self._recipe, self._data, self._networks, self._folder = recipe, data, networks, folder
         self._model = networks.model
-        self._state = TrainingState(self._model, make_optimizer(self._model, recipe.optimization))
+        self._state = TrainingState(
+            self._model, make_optimizer(self._model, recipe.optimization), average_on_cpu=recipe.average_on_cpu
+        )
         self._learner = Learner(
             self._model,
             SequenceSampler(data.sources, max_frames=recipe.batch.max_frames, seed=recipe.seed),
@@ -422,15 +443,20 @@ class Run:
             log.add_scalar(f"train/{name}", value, state.step - 1)
         return Progress(step=state.step, num_steps=recipe.optimization.num_steps, judged=self._judged, **vars(result))
 
-    def policy(self) -> Policy | None:
-        """Return the policy as it stands, on the averaged weights, to the first process; to the others nothing."""
+    def policy(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Policy | None:
+        """Return the policy as it stands, on the averaged weights, to the first process; to the others nothing.
+
+        Args:
+            device: Where its network lies.
+            dtype: Of its network's weights.
+        """
         weights = merged_weights(self._state, self._recipe.adapters, keep=self._ranks.is_first)
         if not self._ranks.is_first:
             return None
         with torch.device("meta"):
             averaged = WorldActionModel(self._recipe.transformer).eval()
         averaged.load_state_dict(weights, assign=True)
-        networks = replace(self._networks, model=averaged.to(next(self._model.parameters()).device))
+        networks = replace(self._networks, model=averaged.to(device, dtype))
         instructions = kept(sequence.instruction for source in self._data.sources for sequence in source)
         return Policy(networks, self._data.codec, self._recipe.inference, instructions=instructions)
 
@@ -439,7 +465,9 @@ class Run:
         chunk = self._recipe.inference.latent_frames_per_chunk
         if not any(True for sequence in self._data.held_out for _ in whole_chunks(sequence, chunk)):
             return
-        policy = self.policy()
+        # In bfloat16 where training computes so: beside the training's own memory there is little room.
+        dtype = torch.bfloat16 if self._recipe.precision == "bfloat16" else torch.float32
+        policy = self.policy(next(self._model.parameters()).device, dtype)
         if policy is not None:
             self._measure(policy, log)
         self._ranks.wait()
