@@ -263,7 +263,9 @@ def train(
     with joined(device) as ranks, only_writer(folder) if ranks.is_first else nullcontext():
         data = load_training_data(recipe, datasets, vae, latents=latents)
         networks = begin(recipe, vae, initial, ranks, device)
-        networks.vae.to(device).eval()
+        if data.held_out and ranks.is_first:  # it only shows what was imagined of them
+            networks.vae.to(device)
+        networks.vae.eval()
         run = Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial), ranks=ranks)
         run.resume()
         yield from run.steps(should_stop)
