@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from foreact.description.cards import CARDS, get_card, smallest_card
-from foreact.description.machine import Machine, disk_bytes, trained_parameters, training_cost
+from foreact.description.cards import CARDS, card_of, get_card, smallest_card
+from foreact.description.machine import Machine, trained_parameters, training_cost
 from foreact.description.parameters import count_network
 from foreact.description.subject import subject_of_recipe
 from foreact.description.video_vae import describe_video_vae
@@ -104,9 +104,7 @@ def test_an_evaluation_counts_where_it_holds_more_than_a_step() -> None:
     assert plain.trained == plain.gradients, "float32 training has no copies"
 
 
-def test_disk_holds_the_states_that_are_kept_and_one_more() -> None:
-    assert disk_bytes(10, 100, 1) == 2 * 160 + 2 * 400
-    assert disk_bytes(10, 100, 8) == 3 * 160 + 2 * 400
+def test_adapters_are_counted_by_their_rank() -> None:
     recipe = replace(get_recipe("wan5b-lora"), adapters=AdapterConfig(rank=32))
     parameters = count_network(recipe.transformer)
     adapters = parameters.lora_trained - parameters.action.total
@@ -147,3 +145,16 @@ def test_the_page_says_what_is_computed() -> None:
         cost = training_cost(recipe, count_network(recipe.transformer), machine, vae_parameters=weights)
         assert (memory, price) == (f"{cost.memory.total / 1e9:.1f}", f"{cost.dollars:,.0f}"), name
         assert cost.fits
+
+
+@pytest.mark.parametrize(
+    ("name", "card"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx6000ada"),
+    ],
+)
+def test_a_card_is_known_by_the_name_that_cuda_gives_it(name: str, card: str) -> None:
+    assert card_of(name) is CARDS[card] and card_of("Voodoo 2") is None

@@ -1,5 +1,6 @@
 """GPUs to train on, by name: their memory, their speed on paper, and an example of what one costs to rent."""
 
+import re
 from dataclasses import dataclass
 
 from foreact.errors import UnknownNameError
@@ -44,6 +45,12 @@ def get_card(name: str) -> Card:
     if name not in CARDS:
         raise UnknownNameError("gpu", name, CARDS)
     return CARDS[name]
+
+
+def card_of(device_name: str) -> Card | None:
+    """Return the card that a CUDA device's name is of, such as "NVIDIA H100 80GB HBM3"; None if it is not known."""
+    words = re.sub(r"[^a-z0-9]", "", device_name.lower())
+    return next((card for name, card in CARDS.items() if name.removesuffix("ada") in words), None)
 
 
 def smallest_card(memory_bytes: float) -> Card:

@@ -10,9 +10,9 @@ from foreact.description.streams import stream_sizes
 from foreact.description.subject import NUM_WORD_TOKENS
 from foreact.description.training import FLOAT32, activation_bytes, forward_flops, longest_layout
 from foreact.errors import ConfigurationError
+from foreact.training.disk import disk_bytes
 from foreact.training.methods import AdapterConfig
 from foreact.training.run import Recipe
-from foreact.training.sharded_state import NUM_KEPT
 
 BFLOAT16 = 2
 
@@ -136,18 +136,6 @@ def trained_parameters(recipe: Recipe, parameters: NetworkParameters) -> int:
         return parameters.action.total
     adapters = parameters.lora_trained - parameters.action.total
     return parameters.action.total + adapters * recipe.adapters.rank // AdapterConfig().rank
-
-
-def disk_bytes(trained: int, total: int, num_processes: int) -> int:
-    """Return the most that a run has on disk: its states and its policy, each with one more while that is written.
-
-    Args:
-        trained: Weights that are trained; a state holds them, their average and two moments in float32.
-        total: Weights of the network; a policy holds them in float32.
-        num_processes: One keeps a single state, several keep the latest two.
-    """
-    kept = NUM_KEPT if num_processes > 1 else 1
-    return (kept + 1) * 4 * FLOAT32 * trained + 2 * FLOAT32 * total
 
 
 def _card_memory(recipe: Recipe, parameters: NetworkParameters, machine: Machine, vae_parameters: int) -> CardMemory:

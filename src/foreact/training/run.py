@@ -28,6 +28,7 @@ from foreact.policy.policy import Networks, Policy
 from foreact.policy.predictor import InferenceConfig
 from foreact.settings import read_json, to_plain
 from foreact.training.corruption import CorruptionConfig
+from foreact.training.disk import check_disk, disk_bytes
 from foreact.training.methods import (
     AdapterConfig,
     Method,
@@ -143,6 +144,10 @@ class Progress:
     inverse: float
     judged: str
     """The latest measurement on held-out episodes, in words."""
+    tokens_per_s: float = 0.0
+    """Through the networks of all processes, padding among them, over the whole step."""
+    data_share: float = 0.0
+    """Of the step's time in which the first process made batches, and its device may have waited for them."""
     notes: tuple[str, ...] = ()
     """What is to be known of the data, told with the first step."""
 
@@ -387,7 +392,7 @@ class Run:
             targets=None if make_targets is None else make_targets(self._state),
             ranks=self._ranks,
         )
-        self._judged, self._disagreement = "", None
+        self._judged, self._disagreement, self._disk = "", None, ""
         self._configuration = {
             "recipe": _what_is_computed(recipe),
             "episodes": [len(source) for source in data.sources],
@@ -409,13 +414,17 @@ class Run:
         if self._state.step:
             saved = read_json(self._folder / POLICY_FOLDER / CONFIG_FILE)
             self._disagreement = saved["inference"]["disagreement_threshold"]
+        if self._ranks.is_first and self._state.step < self._recipe.optimization.num_steps:
+            trained = sum(weight.numel() for weight in self._state.weights.values())
+            total = sum(weight.numel() for weight in base_weights(self._model).values())
+            self._disk = check_disk(self._folder, disk_bytes(trained, total, self._ranks.world))
         if self._ranks.is_first:
             write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
 
     def steps(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Take the steps that are left, yielding after each; save and end early once a process is to stop."""
         recipe, state = self._recipe, self._state
-        num_steps, notes = recipe.optimization.num_steps, self._data.notes
+        num_steps, notes = recipe.optimization.num_steps, (*self._data.notes, self._disk)
         with self._log() as log:
             while state.step < num_steps:
                 progress = self._step(log)
@@ -440,10 +449,17 @@ class Run:
 
     def _step(self, log: Any) -> Progress:
         recipe, state = self._recipe, self._state
-        result, norm = take_step(state, self._learner, recipe.optimization)
-        for name, value in (*vars(result).items(), ("grad_norm", norm)) if self._ranks.is_first else ():
+        began = time.perf_counter()
+        result, norm = take_step(state, self._learner, recipe.optimization)  # its figures are on the CPU: it is done
+        seconds = time.perf_counter() - began
+        tokens, data_s = self._learner.take_effort()
+        tokens = self._ranks.sum(torch.tensor(float(tokens), dtype=torch.float64)).item()
+        speed = {"tokens_per_s": tokens / seconds, "data_share": data_s / seconds}
+        figures = vars(result) | {"grad_norm": norm} | speed
+        for name, value in figures.items() if self._ranks.is_first else ():
             log.add_scalar(f"train/{name}", value, state.step - 1)
-        return Progress(step=state.step, num_steps=recipe.optimization.num_steps, judged=self._judged, **vars(result))
+        num_steps = recipe.optimization.num_steps
+        return Progress(step=state.step, num_steps=num_steps, judged=self._judged, **vars(result), **speed)
 
     def policy(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Policy | None:
         """Return the policy as it stands, on the averaged weights, to the first process; to the others nothing.
