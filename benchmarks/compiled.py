@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 
 import foreact
-from foreact.description.subject import subject_of_recipe
-from foreact.measurement.random_policy import random_policy
+from foreact.cost.random_policy import random_policy
+from foreact.cost.subject import subject_of_recipe
 from foreact.policy.compiled import warm_up
-from foreact.policy.predictor import Predictor, Rollout
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Rollout
 from foreact.policy.schedules import SCHEDULES, get_schedule
 from foreact.recipes import RECIPES, get_recipe
 from foreact.transformer.compilation import compile_layers

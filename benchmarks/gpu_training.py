@@ -18,16 +18,16 @@ import numpy as np
 import torch
 
 from foreact.codecs.text import HashedWordEncoder
+from foreact.cost.cards import CARDS
+from foreact.cost.ceilings import peak_bytes
+from foreact.cost.machine import Machine, TrainingCost, training_cost
+from foreact.cost.parameters import count_network
+from foreact.cost.proposal import with_length
 from foreact.data.batch import SequenceSampler, TrainingSequence
-from foreact.description.cards import CARDS
-from foreact.description.machine import Machine, TrainingCost, training_cost
-from foreact.description.parameters import count_network
-from foreact.description.proposal import with_length
-from foreact.measurement.ceilings import peak_bytes
 from foreact.recipes import RECIPES, get_recipe
 from foreact.training.methods import freeze, reset_adapters, store_frozen_in_bfloat16
 from foreact.training.optimization import make_optimizer
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 from foreact.training.state import TrainingState
 from foreact.training.step import Learner, take_step
 from foreact.transformer.model import WorldActionModel
@@ -67,7 +67,6 @@ def begin(recipe: Recipe, device: torch.device) -> tuple[TrainingState, Learner]
         HashedWordEncoder(dim=recipe.text_dim),
         batch=recipe.batch,
         corruption=recipe.corruption,
-        channel_mask=recipe.robot().channel_mask,
         seed=recipe.seed,
         bfloat16=recipe.precision == "bfloat16",
     )
@@ -87,6 +86,7 @@ def made_up_sequence(recipe: Recipe) -> TrainingSequence:
         action_valid=torch.ones(actions.shape[:2], dtype=torch.bool),
         frame_valid=torch.ones(frames, dtype=torch.bool),
         instruction="put the cup on the plate",
+        channel_mask=mask,
     )
 
 

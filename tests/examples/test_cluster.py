@@ -14,7 +14,7 @@ from torch.distributed.run import get_args_parser
 
 from foreact.commands.parsing import parse
 from foreact.commands.table import COMMANDS
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 
 FOLDER = Path(__file__).parents[2] / "examples" / "cluster"
 

@@ -16,11 +16,13 @@ from foreact.data.batch import SequenceSampler, TrainingSequence
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.disk import check_disk, disk_bytes
 from foreact.training.optimization import OptimizationConfig
-from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress, Recipe, load_training_data, train
+from foreact.training.recipe import Recipe
+from foreact.training.robots import load_training_data
+from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress, train
 from foreact.training.step import BatchConfig, Learner
 
 ROBOT = str(Path(__file__).parent / "toy.toml")
@@ -437,7 +439,6 @@ def test_tokens_of_a_step_are_counted(tiny, recipe) -> None:
         HashedWordEncoder(dim=8),
         batch=batch,
         corruption=recipe.corruption,
-        channel_mask=tiny.embodiment().channel_mask,
         seed=0,
     )
     learner.accumulate_gradients(0)

@@ -28,7 +28,8 @@ from foreact.training.corruption import CorruptionConfig
 from foreact.training.methods import AdapterConfig
 from foreact.training.optimization import OptimizationConfig, make_optimizer
 from foreact.training.ranks import ParallelConfig, Ranks
-from foreact.training.run import POLICY_FOLDER, Recipe, begin, train
+from foreact.training.recipe import Recipe
+from foreact.training.run import POLICY_FOLDER, begin, train
 from foreact.training.sharded_state import COMPLETE, complete_states, load_sharded
 from foreact.training.sharding import whole
 from foreact.training.state import TrainingState
@@ -83,7 +84,6 @@ def learner_of(tiny, recipe: Recipe, ranks: Ranks, initial: Path | None) -> tupl
         HashedWordEncoder(dim=8),
         batch=recipe.batch,
         corruption=recipe.corruption,
-        channel_mask=tiny.embodiment().channel_mask,
         seed=0,
         ranks=ranks,
     )
@@ -219,9 +219,11 @@ def die_within(seconds: float) -> None:
     timer.start()
 
 
-def train_and_die(rank: int, world: int, folder: Path, tiny, data: Path, victim: int, step: int, delay: float) -> None:
+def train_and_die(
+    rank: int, world: int, folder: Path, tiny, data: Path, attempt: int, victim: int, step: int, delay: float
+) -> None:
     """Train; the victim kills itself a moment after a step, be it at work or writing the state."""
-    meet(rank, world, folder, f"{victim}-{step}-{delay}")
+    meet(rank, world, folder, f"attempt-{attempt}")
     steps = train(recipe_of(tiny, num_steps=8), [EpisodeDataset(data)], tiny.vae(), folder / "killed")
     for done, _ in enumerate(steps, start=1):
         if rank == victim and done == step:
@@ -232,18 +234,19 @@ def train_and_die(rank: int, world: int, folder: Path, tiny, data: Path, victim:
 @pytest.mark.slow
 def test_processes_that_are_killed_at_any_time_end_on_the_same_weights(tiny, dataset, tmp_path) -> None:
     """Ten times one of two processes dies at a random time; the command repeated ends where no interruption ends."""
-    start(train_and_die, 2, tmp_path, tiny, dataset.root, -1, 0, 0.0)
+    start(train_and_die, 2, tmp_path, tiny, dataset.root, 0, -1, 0, 0.0)
     shutil.move(tmp_path / "killed", tmp_path / "straight")
-    rng, deaths = np.random.default_rng(0), 0
+    rng, deaths, attempt = np.random.default_rng(0), 0, 0
     while deaths < 10:
+        attempt += 1
         victim, step, delay = int(rng.integers(2)), int(rng.integers(1, 3)), float(rng.uniform(0, 0.4))
         try:
-            start(train_and_die, 2, tmp_path, tiny, dataset.root, victim, step, delay)
+            start(train_and_die, 2, tmp_path, tiny, dataset.root, attempt, victim, step, delay)
         except (mp.ProcessExitedException, mp.ProcessRaisedException):
             deaths += 1  # the victim itself, or the other one, which finds that it is alone
             continue
         shutil.rmtree(tmp_path / "killed")  # it was quicker than its death: once more from the beginning
-    start(train_and_die, 2, tmp_path, tiny, dataset.root, -1, 0, 0.0)
+    start(train_and_die, 2, tmp_path, tiny, dataset.root, attempt + 1, -1, 0, 0.0)
     one, other = (load_file(tmp_path / name / POLICY_FOLDER / "model.safetensors") for name in ("straight", "killed"))
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
     assert not [path for path in (tmp_path / "killed").rglob("*") if path.suffix in (".pt", ".pkl", ".metadata")]

@@ -8,10 +8,10 @@ from tyro.conf import OmitArgPrefixes
 
 from foreact.commands.describe_tables import human
 from foreact.commands.options import named
-from foreact.description.cards import CARDS, UTILIZATION, Card, get_card, smallest_card
-from foreact.description.machine import Machine, TrainingCost
+from foreact.cost.cards import CARDS, UTILIZATION, Card, get_card, smallest_card
+from foreact.cost.machine import Machine, TrainingCost
 from foreact.errors import ConfigurationError
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from foreact.commands.cards import CardOptions, Cards, assumptions, cost_table
 from foreact.commands.describe_tables import introduction, parameter_table, pass_table, run_table, training_table
 from foreact.commands.options import Denoising, DenoisingOptions, named
 from foreact.commands.progress import console
-from foreact.description.describe import Description, describe
-from foreact.description.machine import Machine, TrainingCost, training_cost
-from foreact.description.subject import Subject, subject_of_policy, subject_of_recipe
+from foreact.cost.describe import Description, describe
+from foreact.cost.machine import Machine, TrainingCost, training_cost
+from foreact.cost.subject import Subject, subject_of_policy, subject_of_recipe
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
 from foreact.settings import to_plain

@@ -12,9 +12,9 @@ from rich.table import Table
 from foreact.commands.cards import CardOptions, Cards, assumptions, cost_table, dollars, hours
 from foreact.commands.describe_tables import human
 from foreact.commands.progress import console
+from foreact.cost.machine import Machine
+from foreact.cost.proposal import Proposal, propose
 from foreact.data.episodes import EpisodeDataset
-from foreact.description.machine import Machine
-from foreact.description.proposal import Proposal, propose
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES
 from foreact.settings import to_plain

@@ -16,14 +16,15 @@ from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
 from foreact.commands.progress import console
 from foreact.commands.train_progress import show
-from foreact.description.cards import card_of
-from foreact.description.machine import Machine as Cards
-from foreact.description.machine import training_cost
-from foreact.description.parameters import count_network
+from foreact.cost.cards import card_of
+from foreact.cost.machine import Machine as Cards
+from foreact.cost.machine import training_cost
+from foreact.cost.parameters import count_network
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
 from foreact.training.ranks import first_process, world_size
-from foreact.training.run import POLICY_FOLDER, Recipe, train
+from foreact.training.recipe import Recipe
+from foreact.training.run import POLICY_FOLDER, train
 
 DEFAULT = "tiny"
 
@@ -40,11 +41,13 @@ class Settings:
     """
 
     data: tuple[Path, ...]
-    """LeRobot datasets, encoded by `foreact encode`."""
+    """LeRobot datasets, encoded by `foreact encode`: folders, names on the hub (owner/name), or a mixture.toml of
+    datasets with weights and robots."""
     vae: Path
     """The video VAE they were encoded with."""
     out: Path
-    """Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state."""
+    """Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state; where several robots
+    learn together, policies/NAME/ for each of the others."""
     recipe: Annotated[str, named(RECIPES)] = DEFAULT
     """Named settings; those below change single ones."""
     initial: Path | None = None
@@ -95,7 +98,7 @@ def run(settings: Settings) -> None:
     console.quiet = not first_process()
     device, vae = settings.machine.use(), VideoVAE.from_pretrained(settings.vae)
     recipe = fit_to_robot(settings.training, get_recipe(settings.recipe), vae.spatial_factor)
-    datasets = settings.reading.open(settings.data, recipe.robot())
+    datasets = settings.reading.parts(settings.data, recipe.robot())
     with _terminated() as terminated:
         steps = train(
             recipe,

@@ -16,7 +16,7 @@ from foreact.recipes.wan5b import (
     wan5b_pretrain,
     wan5b_shared,
 )
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,

@@ -87,7 +87,6 @@ class Learner:
         *,
         batch: BatchConfig,
         corruption: CorruptionConfig,
-        channel_mask: np.ndarray,
         seed: int,
         bfloat16: bool = False,
         targets: Targets | None = None,
@@ -101,7 +100,6 @@ class Learner:
             text_encoder: Frozen.
             batch: How much at once.
             corruption: What is done to it.
-            channel_mask: bool [action_channels] of the robot.
             seed: Of all draws.
             bfloat16: Run the network in bfloat16 (weights stay float32).
             targets: What the network learns instead of the data's velocities; None: those.
@@ -112,8 +110,6 @@ class Learner:
         self._model, self._sampler, self._text_encoder = model, sampler, text_encoder
         self._batch, self._corruption, self._seed, self._bfloat16 = batch, corruption, seed, bfloat16
         self._device = next(model.parameters()).device
-        self._channel_mask_on_cpu = torch.from_numpy(channel_mask.copy())
-        self._channel_mask = self._channel_mask_on_cpu.to(self._device)
         self._trace, self._num_tokens = Trace(), 0
 
     def take_effort(self) -> tuple[int, float]:
@@ -128,9 +124,9 @@ class Learner:
     def accumulate_gradients(self, step: int) -> StepResult:
         """Add the gradients of the step's mean loss to the weights' `.grad`; return the losses.
 
-        A micro-batch holds sequences of one mode, since all of it runs under one mask, and of like length, which saves
-        padding; neither changes anything else. Of several processes each takes its share of the micro-batches, and the
-        losses are those of all; sharded weights get the sum of all gradients.
+        A micro-batch holds sequences of one mode, since all of it runs under one mask, of one canvas and rate, and
+        of like length, which saves padding; none of it changes anything else. Of several processes each takes its share
+        of the micro-batches, and the losses are those of all; sharded weights get the sum of all gradients.
         """
         config, ranks = self._batch, self._ranks
         sequences = [self._sampler.draw(step, index) for index in range(config.global_batch)]
@@ -163,11 +159,13 @@ class Learner:
 
     def _micro_batches(self, sequences: list[TrainingSequence], step: int) -> Iterator[tuple[bool, list[int]]]:
         """Yield (whether in forward dynamics mode, indices) of each micro-batch of a global batch."""
+        groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
+        for index in sorted(range(len(sequences)), key=lambda index: sequences[index].num_frames):
+            mode = self._is_forward_dynamics(step, index)
+            groups.setdefault((mode, sequences[index].shape_of_frame), []).append(index)
         size = self._batch.micro_batch
-        by_length = sorted(range(len(sequences)), key=lambda index: sequences[index].num_frames)
-        forward = {index for index in by_length if self._is_forward_dynamics(step, index)}
-        for mode in (False, True):
-            indices = [index for index in by_length if (index in forward) == mode]
+        for mode, shape in sorted(groups):
+            indices = groups[mode, shape]
             for start in range(0, len(indices), size):
                 yield mode, indices[start : start + size]
 
@@ -188,9 +186,7 @@ class Learner:
         """
         with self._trace.span("data"):
             batch, corrupted, text, layout = self._make_batch(sequences, indices, step, forward_dynamics)
-        sizes = self._model.config
-        tokens = len(layout.video_frames) * sizes.video_tokens + len(layout.action_frames) * sizes.action_tokens
-        self._num_tokens += len(sequences) * tokens
+        self._num_tokens += self._count_tokens(batch, layout)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             return velocity_losses(
                 self._model,
@@ -198,9 +194,16 @@ class Learner:
                 corrupted if self._targets is None else self._targets(corrupted, text, layout),
                 text,
                 layout,
-                channel_mask=self._channel_mask,
                 recompute=self._batch.recompute,
             )
+
+    def _count_tokens(self, batch: Batch, layout: ChunkLayout) -> int:
+        """Return the tokens of a batch, whose canvas and action rate may be another robot's than the network's own."""
+        sizes, (height, width) = self._model.config, batch.latents.shape[-2:]
+        video = height * width // sizes.patch_size**2
+        action = batch.actions.shape[2] // sizes.actions_per_token
+        tokens = len(layout.video_frames) * video + len(layout.action_frames) * action
+        return len(batch.latents) * tokens
 
     def _make_batch(
         self, sequences: list[TrainingSequence], indices: list[int], step: int, forward_dynamics: bool
@@ -222,7 +225,6 @@ class Learner:
             self._corruption,
             generators,
             max_frames=self._batch.max_frames + self._batch.max_chunk,
-            channel_mask=self._channel_mask_on_cpu,
             relative_actions=self._model.config.relative_actions,
             actions_per_token=self._model.config.actions_per_token,
         )
