@@ -68,6 +68,11 @@ COMMANDS: dict[str, Command] = {
     "describe": Command(
         module="describe", group=KNOW, summary="Say what a policy needs, without making it: weights, work, memory."
     ),
+    "plan": Command(
+        module="plan",
+        group=KNOW,
+        summary="Propose the recipe that fits your GPUs, with its time, its price and the command to start.",
+    ),
     "bench": Command(module="bench", group=KNOW, summary="Time a policy's chunks on this machine, stage by stage."),
     "modes": Command(
         module="modes", group=KNOW, summary="Ask one network four questions on held-out recorded episodes."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 
 from foreact.commands.datasets import Data, DataOptions, fit_to_robot, open_vae
@@ -14,9 +15,13 @@ from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
 from foreact.commands.progress import console
 from foreact.commands.train_progress import show
+from foreact.cost.cards import card_of
+from foreact.cost.machine import Machine as Cards
+from foreact.cost.machine import training_cost
+from foreact.cost.parameters import count_network
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
-from foreact.training.ranks import first_process
+from foreact.training.ranks import first_process, world_size
 from foreact.training.recipe import Recipe
 from foreact.training.run import POLICY_FOLDER, train
 
@@ -77,6 +82,16 @@ def _terminated() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _speeds(recipe: Recipe, device: torch.device) -> tuple[float, float]:
+    """Return operations of a training step by tokens, and a second of all devices; 0 where they are not known."""
+    card = card_of(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    if card is None:
+        return 0.0, 0.0
+    world = world_size()
+    cost = training_cost(recipe, count_network(recipe.transformer), Cards(card=card, num_gpus=world))
+    return cost.flops_per_step / cost.tokens_per_step, world * card.flops_per_s
+
+
 def run(settings: Settings) -> None:
     """Train, showing the loss of every step."""
     console.quiet = not first_process()
@@ -94,7 +109,7 @@ def run(settings: Settings) -> None:
             device=device,
             should_stop=lambda: bool(terminated),
         )
-        show(steps, console)
+        show(steps, console, *_speeds(recipe, device))
     policy = settings.out / POLICY_FOLDER
     if terminated:
         console.print(f"Stopped by SIGTERM. All is saved in {settings.out}: repeat the command to go on.", markup=False)

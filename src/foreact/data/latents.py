@@ -63,8 +63,13 @@ class LatentCache:
         """Return the file of one episode."""
         return self.folder / f"episode-{episode:06d}.safetensors"
 
-    def encode_missing(self) -> Iterator[int]:
+    def encode_missing(self, *, first: int = 0, step: int = 1) -> Iterator[int]:
         """Encode every episode that is not there or was another one, yielding its number; can be interrupted.
+
+        Args:
+            first: Number of the first episode to look at. Process r of w takes `first=r, step=w`: each episode then
+                belongs to one process, and no two write the same file.
+            step: Distance to the next one.
 
         Raises:
             DatasetError: A picture cannot be read, or a file cannot be written.
@@ -73,8 +78,9 @@ class LatentCache:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._cannot_write(self.folder, error) from error
-        self._write(self.folder / "cache.json", json.dumps(self._description, indent=1).encode())
-        for index in range(self._dataset.num_episodes):
+        if first == 0:
+            self._write(self.folder / "cache.json", json.dumps(self._description, indent=1).encode())
+        for index in range(first, self._dataset.num_episodes, step):
             episode = self._dataset.episode(index)
             if self.path(index).exists() and self._is_of(episode):
                 continue
