@@ -11,7 +11,7 @@ from rich.console import Console
 
 from foreact.commands.bench_report import STAGES, report, tell
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, named
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.description.accelerator import Accelerator, Cost
 from foreact.description.passes import Past, chunk_cost
 from foreact.description.subject import Subject, subject_of_policy, subject_of_recipe
@@ -88,7 +88,7 @@ def run(settings: Settings) -> None:
         return
     tell(subject, timings, floors, ceilings, device)
     if settings.out is not None:
-        console.print(f"Figures and a picture of them are in [bold]{settings.out}[/].")
+        console.print(f"Figures and a picture of them are in {bold(settings.out)}.")
 
 
 def _subject(settings: Settings) -> Subject:

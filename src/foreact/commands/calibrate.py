@@ -6,7 +6,7 @@ from pathlib import Path
 
 from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.options import Machine, MachineOptions
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
 from foreact.errors import ConfigurationError
@@ -58,4 +58,4 @@ def run(settings: Settings) -> None:
     config = read_json(path)
     config["inference"]["disagreement_threshold"] = threshold
     write_whole(path, (json.dumps(config, indent=1) + "\n").encode())
-    console.print(f"Where imagination is off by more than [bold]{threshold:.3f}[/], the robot will stop and look.")
+    console.print(f"Where imagination is off by more than {bold(f'{threshold:.3f}')}, the robot will stop and look.")

@@ -11,7 +11,7 @@ from foreact.commands.demo_report import Shown, introduce, tell
 from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.loading import load_policy
 from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyName, named
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.control.config import ControlConfig
 from foreact.errors import ConfigurationError
 from foreact.evaluation.episodes import EpisodeRecord
@@ -83,9 +83,9 @@ def run(settings: Settings) -> None:
     tell(shown)
     write_figures(out / FIGURES_FILE, shown)
     written = draw_all(policy, task, shown, out)
-    console.print(f"Everything is in [bold]{out}[/]. Look first at:")
+    console.print(f"Everything is in {bold(out)}. Look first at:")
     for path in [*written, *([view] if view and view.endswith(".rrd") else [])]:
-        console.print(f"  [bold]{path}[/]")
+        console.print(f"  {bold(path)}")
 
 
 def best_mode(policy: Policy) -> ControlMode:

@@ -10,7 +10,7 @@ import tyro
 
 from foreact.commands.describe_tables import introduction, parameter_table, pass_table, run_table, training_table
 from foreact.commands.options import Denoising, DenoisingOptions, named
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console
 from foreact.description.describe import describe
 from foreact.description.subject import Subject, subject_of_policy, subject_of_recipe
 from foreact.recipes import RECIPES, get_recipe
@@ -42,7 +42,7 @@ def run(settings: Settings) -> None:
     if settings.json:
         sys.stdout.write(json.dumps(to_plain(description), indent=1) + "\n")
         return
-    console.print(f"[bold]{description.name}[/]", introduction(description), sep="\n")
+    console.print(bold(description.name), introduction(description), sep="\n")
     for table in (parameter_table, pass_table, run_table):
         console.print(table(description))
     if description.training is not None:

@@ -11,7 +11,7 @@ from foreact.commands.evaluate_data import check_compatible, evaluate_data
 from foreact.commands.evaluate_summary import summary_table
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName, named
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.commands.worlds import WORLD_NAMES, name_world
 from foreact.environments.protocols import PROTOCOLS
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
@@ -118,7 +118,7 @@ def _simulate(settings: Settings) -> None:
     summary = _run(policy, config, settings.out, film if settings.videos else None, settings.workers)
     console.print(summary_table(summary, policy))
     tell_imagination(errors)
-    console.print(f"Everything is in [bold]{settings.out}[/].")
+    console.print(f"Everything is in {bold(settings.out)}.")
 
 
 def tell_imagination(errors: list[FrameErrors]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from foreact.commands.datasets import DataOptions
-from foreact.commands.progress import console
+from foreact.commands.progress import console, plain
 from foreact.errors import ConfigurationError
 from foreact.evaluation.open_loop import compare_joints
 from foreact.files import write_whole
@@ -88,5 +88,5 @@ def joint_table(joints: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of the rows that `compare_joints` yields, one line for each joint."""
     table = Table("joint", "unit", "policy", "repeating the last action", box=None)
     for row in joints:
-        table.add_row(row["joint"], row["unit"], f"{row['policy']:.4g}", f"{row['last_action']:.4g}")
+        table.add_row(plain(row["joint"]), plain(row["unit"]), f"{row['policy']:.4g}", f"{row['last_action']:.4g}")
     return table

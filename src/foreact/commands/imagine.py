@@ -8,7 +8,7 @@ import numpy as np
 
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, plain, progress_bar
 from foreact.errors import ConfigurationError
 from foreact.evaluation.dream import Dream, DreamConfig, DreamedChunk, check_imagines, dream
 from foreact.evaluation.dream_files import describe_dream, write_dream
@@ -75,7 +75,7 @@ def run(settings: Settings) -> None:
     files = write_dream(settings.out, dreamed, about)
     _tell(dreamed)
     for path in files:
-        console.print(f"  [bold]{path}[/]")
+        console.print(f"  {bold(path)}")
 
 
 def _start(policy: Policy, given: Sequence[str] | None) -> np.ndarray:
@@ -109,8 +109,8 @@ def _tell_squeezed(policy: Policy, images: Mapping[str, np.ndarray]) -> None:
         height, width = images[camera].shape[1:3]
         if abs(np.log(width / height * size[0] / size[1])) > 0.02:
             console.print(
-                f"The picture of camera {camera} ({width} x {height}) is squeezed to {size[1]} x {size[0]} pixels, "
-                "as the policy sees; crop it first to keep its proportions."
+                f"The picture of camera {plain(camera)} ({width} x {height}) is squeezed to {size[1]} x {size[0]} "
+                "pixels, as the policy sees; crop it first to keep its proportions."
             )
 
 

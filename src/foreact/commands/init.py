@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from foreact.commands.options import named
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, plain, progress_bar
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy.hub import resolve
 from foreact.policy.initial import FROZEN, write_initial
@@ -73,10 +73,12 @@ def run(settings: Settings) -> None:
         config, folder, out, dtype=getattr(torch, dtype), max_shard_bytes=int(shard_gb * GB), seed=seed
     )
     write_initial(out, config, folder, {"preset": preset, "source": source, "seed": seed, "dtype": dtype})
-    console.print(f"{num_parameters / 1e9:.2f} B weights are in [bold]{out}[/].")
+    console.print(f"{num_parameters / 1e9:.2f} B weights are in {bold(out)}.")
     if missing := [name for name in FROZEN if not (out / name).is_dir()]:
         console.print(f"The source has no {', '.join(missing)}: put them there before training.")
-    console.print(f"Next: foreact train --recipe {preset} --initial {out} --vae {out / 'vae'} --data ... --out ...")
+    console.print(
+        f"Next: foreact train --recipe {preset} --initial {plain(out)} --vae {plain(out / 'vae')} --data ... --out ..."
+    )
 
 
 def initialize_from(
@@ -129,4 +131,4 @@ def _check_disk(out: Path, needed: int) -> None:
             allowed=f"{needed / GB:.3g} GB or more",
             cure="free some space, choose another disk, or a smaller type of weights",
         )
-    console.print(f"Writing {needed / GB:.3g} GB to [bold]{out}[/] ({free / GB:.3g} GB free).")
+    console.print(f"Writing {needed / GB:.3g} GB to {bold(out)} ({free / GB:.3g} GB free).")

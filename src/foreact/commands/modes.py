@@ -8,7 +8,7 @@ from typing import Any
 from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.modes_tables import tell
 from foreact.commands.options import Machine, MachineOptions, PolicyName
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.data.batch import TrainingSequence
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
@@ -94,7 +94,7 @@ def run(settings: Settings) -> None:
     write_whole(out / FIGURES_FILE, (json.dumps(about, indent=1) + "\n").encode())
     tell(errors, estimates)
     _draw(out / PICTURE_FILE, policy, episodes, seed)
-    console.print(f"All figures: [bold]{out / FIGURES_FILE}[/]; one moment to look at: [bold]{out / PICTURE_FILE}[/].")
+    console.print(f"All figures: {bold(out / FIGURES_FILE)}; one moment to look at: {bold(out / PICTURE_FILE)}.")
 
 
 def _held_out(policy: Policy, root: Path, settings: Settings) -> list[HeldOut]:

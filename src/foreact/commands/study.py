@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.markup import escape
 from rich.table import Table
 
 from foreact.commands.options import named
-from foreact.commands.progress import console, progress_bar, use_device
+from foreact.commands.progress import bold, console, plain, progress_bar, use_device
 from foreact.commands.study_progress import StudyProgress
 from foreact.errors import ConfigurationError
 from foreact.studies import over_ray, runner
@@ -121,9 +120,9 @@ def _tell_cells(study: Study, cells: list[Cell], findings: Findings, left_s: Map
 
 def _tell_findings(findings: Findings, folder: Path) -> None:
     for report in findings.claims:
-        console.print(f"{report.claim.name}: [bold]{report.verdict}[/]")
+        console.print(f"{report.claim.name}: {bold(report.verdict)}")
     done = sum(report.is_done for report in findings.cells)
-    console.print(f"{done} of {len(findings.cells)} cells are done. The report is in [bold]{folder}[/].")
+    console.print(f"{done} of {len(findings.cells)} cells are done. The report is in {bold(folder)}.")
 
 
 def _tell_outcome(outcome: Outcome | None) -> None:
@@ -134,5 +133,5 @@ def _tell_outcome(outcome: Outcome | None) -> None:
         console.print(f"{len(outcome.left)} jobs were not begun. Repeat the command to go on.")
     if outcome.failed:
         for key, reason in outcome.failed.items():
-            console.print(f"[red]failed:[/] {key}: {escape(reason)}")
+            console.print(f"[red]failed:[/] {key}: {plain(reason)}")
         raise SystemExit(FAILED)

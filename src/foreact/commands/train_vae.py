@@ -9,7 +9,7 @@ import tyro
 from foreact.codecs.video_vae import VideoVAE
 from foreact.commands.datasets import Data, DataOptions, Robot, RobotOptions
 from foreact.commands.options import Machine, MachineOptions, named
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.data.clips import DatasetClips
 from foreact.recipes import RECIPES, get_recipe
 from foreact.training.video_vae import train_video_vae
@@ -51,4 +51,4 @@ def run(settings: Settings) -> None:
     initial = None if settings.initial is None else VideoVAE.from_pretrained(settings.initial)
     train_video_vae(settings.training, clips, settings.out, device=device, initial=initial)
     summary = settings.out / "summary.json"
-    console.print(f"The video VAE is in [bold]{settings.out / 'vae'}[/]; its held-out PSNR in {summary}.")
+    console.print(f"The video VAE is in {bold(settings.out / 'vae')}; its held-out PSNR in {summary}.")
