@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ from foreact.description.subject import Subject, subject_of_policy, subject_of_r
 from foreact.description.video_vae import describe_video_vae
 from foreact.errors import ConfigurationError
 from foreact.files import write_whole
+from foreact.folders import only_writer
 from foreact.measurement.ceilings import floor_ms, measure_ceilings
 from foreact.measurement.chunks import Setting, Timing, time_chunks
 from foreact.measurement.picture import draw_timings
@@ -62,6 +64,11 @@ class Settings:
 
 def run(settings: Settings) -> None:
     """Time, then print, write and draw the figures."""
+    with nullcontext() if settings.out is None else only_writer(settings.out):
+        _run(settings)
+
+
+def _run(settings: Settings) -> None:
     settings.denoising.check()
     device, precision = settings.machine.use(), getattr(torch, settings.dtype)
     subject = _subject(settings)
@@ -80,7 +87,6 @@ def run(settings: Settings) -> None:
     floors = [_floors(subject, timing.setting, ceilings, precision) for timing in timings]
     figures = report(subject, timings, floors, ceilings, device)
     if settings.out is not None:
-        settings.out.mkdir(parents=True, exist_ok=True)
         write_whole(settings.out / "bench.json", (json.dumps(figures, indent=1) + "\n").encode())
         draw_timings(settings.out / "bench.png", subject.name, subject.inference.window, STAGES, timings)
     if settings.json:

@@ -18,6 +18,7 @@ from foreact.evaluation.episodes import EpisodeRecord
 from foreact.evaluation.live_view import LiveView, open_view
 from foreact.evaluation.realtime import RealtimeFigures, realtime_config, rehearse, run_in_real_time
 from foreact.evaluation.suite import FIRST_HELD_OUT_SEED
+from foreact.folders import only_writer
 from foreact.policy.controllers import ControlMode, check_mode
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import SCHEDULES
@@ -73,16 +74,16 @@ def run(settings: Settings) -> None:
     policy = load_policy(settings.policy, DenoisingOptions(schedule=settings.schedule), MachineOptions(threads=threads))
     mode = settings.controller or best_mode(policy)
     check_mode(policy, mode)
-    out.mkdir(parents=True, exist_ok=True)
-    introduce(policy, task, mode)
     with ExitStack() as opened:
+        opened.enter_context(only_writer(out))
+        introduce(policy, task, mode)
         viewer = opened.enter_context(open_view(view, policy)) if view else None
         env = BimanualEnv(task, cameras=policy.embodiment.cameras, max_steps=PATIENCE * limit, disturbance=disturbance)
         opened.callback(env.close)
         shown = _run_all(policy, env, task, _plan(mode, settings.seed, settings.episodes), viewer)
-    tell(shown)
-    write_figures(out / FIGURES_FILE, shown)
-    written = draw_all(policy, task, shown, out)
+        tell(shown)
+        write_figures(out / FIGURES_FILE, shown)
+        written = draw_all(policy, task, shown, out)
     console.print(f"Everything is in {bold(out)}. Look first at:")
     for path in [*written, *([view] if view and view.endswith(".rrd") else [])]:
         console.print(f"  {bold(path)}")

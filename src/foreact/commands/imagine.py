@@ -9,11 +9,11 @@ import numpy as np
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName
 from foreact.commands.progress import bold, console, plain, progress_bar
-from foreact.errors import ConfigurationError
 from foreact.evaluation.dream import Dream, DreamConfig, DreamedChunk, check_imagines, dream
 from foreact.evaluation.dream_files import describe_dream, write_dream
 from foreact.evaluation.first_pictures import check_cameras, picture_paths, read_picture
 from foreact.evaluation.first_state import read_state, typical_state
+from foreact.folders import only_writer
 from foreact.policy.policy import Policy
 
 ASSUMED = {
@@ -58,8 +58,11 @@ def run(settings: Settings) -> None:
     config = DreamConfig(instruction=settings.instruction, num_chunks=settings.chunks, seed=settings.seed)
     paths = picture_paths(settings.image)
     images = {camera: read_picture(path) for camera, path in paths.items()}
-    if settings.out.exists() and not settings.out.is_dir():
-        raise ConfigurationError("folder for the results", got=f"the file {settings.out}", cure="choose another name")
+    with only_writer(settings.out):
+        _run(settings, config, paths, images)
+
+
+def _run(settings: Settings, config: DreamConfig, paths: Mapping[str, Path], images: dict[str, np.ndarray]) -> None:
     policy = load_policy(settings.policy, settings.denoising, settings.machine)
     check_imagines(policy)
     check_cameras(images, policy.embodiment)

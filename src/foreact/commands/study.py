@@ -12,6 +12,7 @@ from foreact.commands.options import named
 from foreact.commands.progress import bold, console, plain, progress_bar, use_device
 from foreact.commands.study_progress import StudyProgress
 from foreact.errors import ConfigurationError
+from foreact.folders import check_writable
 from foreact.studies import over_ray, runner
 from foreact.studies.catalogue import STUDIES, get_study
 from foreact.studies.cells import Cell, Study
@@ -71,6 +72,7 @@ def run(settings: Settings) -> None:
         raise ConfigurationError("budget_hours", got=settings.budget_hours, allowed="more than 0")
     if settings.list_cells:
         return _tell_cells(chosen, cells, find(chosen, store), costs(cells, store))
+    check_writable(out)
     jobs = [] if settings.report_only else jobs_of((cell.work for cell in cells), store)
     outcome = None
     try:

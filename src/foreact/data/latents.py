@@ -27,6 +27,7 @@ from foreact.data.sources import Source
 from foreact.embodiments import CameraLayout, Embodiment, Timing
 from foreact.errors import DatasetError
 from foreact.files import write_whole
+from foreact.folders import only_writer
 
 
 class LatentCache:
@@ -67,12 +68,17 @@ class LatentCache:
         """Encode every episode that is not there or was another one, yielding its number; can be interrupted.
 
         Raises:
+            ConfigurationError: Somebody else encodes into the same folder.
             DatasetError: A picture cannot be read, or a file cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._cannot_write(self.folder, error) from error
+        with only_writer(self.folder):
+            yield from self._encode_missing()
+
+    def _encode_missing(self) -> Iterator[int]:
         self._write(self.folder / "cache.json", json.dumps(self._description, indent=1).encode())
         for index in range(self._dataset.num_episodes):
             episode = self._dataset.episode(index)
