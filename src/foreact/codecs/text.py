@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foreact.errors import CheckpointError, ConfigurationError
+from foreact.errors import CheckpointError, ConfigurationError, install_command
 from foreact.settings import read_json
 from foreact.shards import TensorFolder, check_sizes
 
@@ -111,9 +111,7 @@ class UMT5Encoder:
         try:
             from transformers import AutoTokenizer, UMT5EncoderModel  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise ConfigurationError(
-                "the UMT5 text encoder", got=str(error), cure='pip install "foreact[umt5]"'
-            ) from error
+            raise ConfigurationError("the UMT5 text encoder", got=str(error), cure=install_command("umt5")) from error
         for folder in (text_encoder_folder, tokenizer_folder):
             if not Path(folder).is_dir():
                 raise CheckpointError("UMT5 text encoder", got=f"no folder {folder}", allowed="transformers' layout")

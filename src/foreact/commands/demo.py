@@ -51,7 +51,7 @@ class Settings:
     out: Path = Path("outputs/demo")
     """Gets the videos and figures, and realtime.json."""
     view: str | None = None
-    """See it in Rerun, too (pip install 'foreact[view]'). live: in a viewer, now. A file ending in .rrd: a recording,
+    """See it in Rerun, too (extra `view`). live: in a viewer, now. A file ending in .rrd: a recording,
     to open with `rerun FILE`. rerun+http://HOST:9876/proxy: in a viewer that runs elsewhere."""
     schedule: Annotated[str | None, named(SCHEDULES)] = None
     """Numbers of denoising steps by name; the policy's own by default."""

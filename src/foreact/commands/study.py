@@ -53,7 +53,7 @@ class Settings:
     report_only: bool = False
     """Run nothing; write the report of what there is."""
     ray: str | None = None
-    """Run on a Ray cluster instead, whose machines all see `out`: its address, or auto (pip install "foreact[ray]")."""
+    """Run on a Ray cluster instead, whose machines all see `out`: its address, or auto (extra `ray`)."""
     device: str = "cpu"
     """cpu or cuda."""
 
