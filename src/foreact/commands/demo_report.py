@@ -34,7 +34,7 @@ class Shown:
     @property
     def short_outcome(self) -> str:
         """How it ended and when."""
-        return f"{'done' if self.result.success else 'not done'} after {self.figures.duration_s:.1f} s"
+        return f"{'done' if self.result.success else 'failed: not done'} after {self.figures.duration_s:.1f} s"
 
 
 def introduce(policy: Policy, task: str, mode: ControlMode) -> None:
