@@ -11,7 +11,8 @@ from foreact.commands.evaluate_data import joint_table
 from foreact.commands.main import main
 from foreact.data.latents import LatentCache
 from foreact.evaluation.open_loop import compare_joints
-from foreact.policy.checkpoint import load, save_policy
+from foreact.policy.loading import load
+from foreact.policy.storage.checkpoint import save_policy
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from foreact.commands import describe
 from foreact.commands.main import main
 from foreact.data.latents import LatentCache
 from foreact.folders import LOCK_FILE, only_writer
-from foreact.policy.checkpoint import save_policy
+from foreact.policy.storage.checkpoint import save_policy
 
 PICTURE = Path(__file__).parents[2] / "examples" / "lift_cube_top.png"
 Words = Callable[[Path, Path], list[object]]

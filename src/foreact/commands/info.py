@@ -14,8 +14,8 @@ from foreact.data.episodes import EpisodeDataset
 from foreact.data.lerobot_files import INFO_PATH
 from foreact.data.overview import dataset_facts
 from foreact.errors import ConfigurationError
-from foreact.policy.checkpoint import CONFIG_FILE, find_policy
 from foreact.policy.facts import policy_facts
+from foreact.policy.storage.checkpoint import CONFIG_FILE, find_policy
 
 
 @dataclass(frozen=True, kw_only=True)

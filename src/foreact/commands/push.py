@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from foreact.commands.progress import bold, console, plain
-from foreact.policy.upload import push_folder
+from foreact.policy.storage.upload import push_folder
 
 
 @dataclass(frozen=True, kw_only=True)

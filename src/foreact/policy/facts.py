@@ -4,13 +4,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from foreact.embodiments import ActionCodec, Embodiment
-from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.assembly import TEXT_ENCODER_FOLDER, VAE_FOLDER
-from foreact.policy.checkpoint import CONFIG_FILE, FORMAT, STEM, WORDS
-from foreact.policy.predictor import InferenceConfig
+from foreact.embodiments import Embodiment
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.schedules import describe_steps
-from foreact.settings import build, from_plain, read_json
+from foreact.policy.storage.checkpoint import CONFIG_FILE, open_networks, open_policy
+from foreact.settings import read_json
 from foreact.shards import TensorFolder
 
 MOST_INSTRUCTIONS = 6
@@ -26,25 +24,15 @@ def policy_facts(folder: Path) -> dict[str, str]:
     Raises:
         CheckpointError: Its configuration or the header of one of its files is missing or damaged.
     """
-    config = read_json(folder / CONFIG_FILE)
-    if config.get("format") != FORMAT:
-        raise CheckpointError(f"format of {folder / CONFIG_FILE}", got=config.get("format"), allowed=FORMAT)
-    try:
-        robot = ActionCodec.from_dict(config["actions"]).embodiment
-        inference = from_plain(InferenceConfig, config["inference"], "inference")
-        instructions = build(tuple[str, ...], config.get("instructions", []), "instructions")
-        has_text_encoder = config["text_encoder"].get("kind", WORDS) != WORDS
-        provenance = dict(config.get("provenance") or {})
-    except (ConfigurationError, KeyError, TypeError, AttributeError, ValueError) as error:
-        raise CheckpointError(f"configuration in {folder / CONFIG_FILE}", got=str(error)) from error
-    networks = {"network": TensorFolder.open(folder, STEM, "policy")}
-    networks["video VAE"] = TensorFolder.open(folder / VAE_FOLDER, what="video VAE")
-    if has_text_encoder:
-        networks["text encoder"] = TensorFolder.open(folder / TEXT_ENCODER_FOLDER, STEM, "UMT5 text encoder")
+    stored = open_policy(folder)
+    robot, inference = stored.codec.embodiment, stored.inference
+    provenance = read_json(folder / CONFIG_FILE).get("provenance")
+    provenance = provenance if isinstance(provenance, dict) else {}
+    networks = open_networks(stored)
     return {
         "policy": str(folder),
         **_robot_facts(robot, inference),
-        "instructions": _instructions(instructions),
+        "instructions": _instructions(stored.instructions),
         **{name: _size(tensors) for name, tensors in networks.items()},
         "run by default": f"{describe_steps(inference)}; {inference.window} latent frames of history",
         "trained": _training(provenance),
