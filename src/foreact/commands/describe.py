@@ -11,7 +11,7 @@ import tyro
 from foreact.commands.cards import CardOptions, Cards, assumptions, cost_table
 from foreact.commands.describe_tables import introduction, parameter_table, pass_table, run_table, training_table
 from foreact.commands.options import Denoising, DenoisingOptions, named
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console
 from foreact.cost.describe import Description, describe
 from foreact.cost.machine import Machine, TrainingCost, training_cost
 from foreact.cost.subject import Subject, subject_of_policy, subject_of_recipe
@@ -50,7 +50,7 @@ def run(settings: Settings) -> None:
         told = to_plain(description) | ({} if cost is None else {"cost": to_plain(cost)})
         sys.stdout.write(json.dumps(told, indent=1) + "\n")
         return
-    console.print(f"[bold]{description.name}[/]", introduction(description), sep="\n")
+    console.print(bold(description.name), introduction(description), sep="\n")
     for table in (parameter_table, pass_table, run_table):
         console.print(table(description))
     if description.training is not None:

@@ -13,7 +13,7 @@ import tyro
 from foreact.commands.datasets import Data, DataOptions, fit_to_robot, open_vae
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console, plain
 from foreact.commands.train_progress import show
 from foreact.cost.cards import card_of
 from foreact.cost.machine import Machine as Cards
@@ -114,4 +114,4 @@ def run(settings: Settings) -> None:
     if terminated:
         console.print(f"Stopped by SIGTERM. All is saved in {settings.out}: repeat the command to go on.", markup=False)
         raise SystemExit(128 + signal.SIGTERM)
-    console.print(f"The policy is in [bold]{policy}[/]: foreact.load({str(policy)!r}).")
+    console.print(f"The policy is in {bold(policy)}: foreact.load({plain(repr(str(policy)))}).")

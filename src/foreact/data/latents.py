@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from foreact.data.sources import Source
 from foreact.embodiments import CameraLayout, Embodiment, Timing
 from foreact.errors import DatasetError
 from foreact.files import write_whole
+from foreact.folders import only_writer
 
 
 class LatentCache:
@@ -72,12 +74,18 @@ class LatentCache:
             step: Distance to the next one.
 
         Raises:
+            ConfigurationError: Somebody else encodes into the same folder.
             DatasetError: A picture cannot be read, or a file cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._cannot_write(self.folder, error) from error
+        # Of several processes the first holds the folder for all.
+        with only_writer(self.folder) if first == 0 else nullcontext():
+            yield from self._encode_missing(first, step)
+
+    def _encode_missing(self, first: int, step: int) -> Iterator[int]:
         if first == 0:
             self._write(self.folder / "cache.json", json.dumps(self._description, indent=1).encode())
         for index in range(first, self._dataset.num_episodes, step):
