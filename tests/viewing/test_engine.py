@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import foreact
-from foreact.errors import InputError
+from foreact.errors import ConfigurationError, InputError
 from foreact.viewing.choices import PlayChoices
 from foreact.viewing.engine import PlayEngine
 from foreact.viewing.episode import Snapshot
@@ -86,6 +87,15 @@ def test_a_cube_is_moved_by_hand_and_a_film_of_it_is_written(policies, tmp_path)
         assert over.late_share is not None
         written = engine.save_film(tmp_path / "film.mp4").result(60)
         assert written.stat().st_size > 2000
+        if find_spec("rerun"):
+            assert _entities(engine.save_recording(tmp_path / "episode.rrd").result(60)) >= {
+                "/cameras/top/seen",
+                "/cameras/top/imagined",
+                "/actions/left/executed",
+            }
+        else:
+            with pytest.raises(ConfigurationError, match="rerun-sdk is not installed"):
+                engine.save_recording(tmp_path / "episode.rrd").result(60)
 
 
 def test_steps_latency_and_policy_are_chosen(policies) -> None:
@@ -107,7 +117,7 @@ def test_steps_latency_and_policy_are_chosen(policies) -> None:
         engine.restart(PlayChoices(task="reach_cube", policy="tiny-reactive", controller="naive"))
         failed = _until_failed(engine)
         assert "policy under naive control" in failed.problem
-        with pytest.raises(InputError, match="film of the episode; got: none that is over"):
+        with pytest.raises(InputError, match="episode to save; got: none that is over"):
             engine.save_film(Path("film.mp4")).result(60)
 
 
@@ -115,6 +125,13 @@ def test_a_policy_of_another_robot_is_refused(tiny) -> None:
     policy = tiny.policy()
     with PlayEngine(lambda name: policy, PlayChoices(), urgent=False) as engine:
         assert "policy to play with; got: one that drives 'toy', 3 joints" in _until_failed(engine).problem
+
+
+def _entities(recording: Path) -> set[str]:
+    """The paths of what a recording holds, read by Rerun itself."""
+    from rerun.chunk import RrdReader
+
+    return {chunk.entity_path for chunk in RrdReader(recording).stream()}
 
 
 def _until_failed(engine: PlayEngine) -> Snapshot:

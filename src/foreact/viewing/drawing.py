@@ -56,6 +56,16 @@ def film_picture(film: np.ndarray | None, now: int) -> np.ndarray:
     return np.asarray(page)
 
 
+def dream_picture(frame: np.ndarray, time_s: float, *, is_given: bool) -> np.ndarray:
+    """Return one frame of a dream, large, with its time and whether it was given or imagined, uint8 [.., 400, 3]."""
+    height = round(WIDTH * frame.shape[0] / frame.shape[1])
+    page = Image.new("RGB", (WIDTH, _BAR + height), BACKGROUND)
+    page.paste(Image.fromarray(resize(frame, (height, WIDTH))), (0, _BAR))
+    _write(page, (2, 3), "the picture given" if is_given else "imagined", INK if is_given else STANDING)
+    _write(page, (WIDTH - 2, 3), f"{time_s:.1f} s", DIM, anchor="ra")
+    return np.asarray(page)
+
+
 def time_line(
     computing: Sequence[tuple[float, float]], standing: Sequence[tuple[float, float]], time_s: float
 ) -> np.ndarray:
