@@ -19,7 +19,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 SOFTWARE_DRAWING = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 SLOW = 0.1
 """Pace of the world while the browser has to follow it: Chromium draws with the processor that also runs the policy."""
-PATIENCE_S = 400.0
+PATIENCE_S = 900.0
 
 
 class OpenPage:

@@ -44,6 +44,7 @@ def test_an_episode_is_shown_paused_and_begun_anew(policies) -> None:
     with PlayEngine(policies, PlayChoices(task="lift_cube"), urgent=False) as engine:
         engine.set_speed(0.5)
         first = until(engine, lambda s: s.num_chunks >= 1 and len(s.errors) > 3)
+        assert first.attention is None  # nobody watches
         assert first.phase == "running" and first.number == 1
         assert first.seen.shape == first.imagined.shape == (64, 64, 3)
         assert first.film.shape == (8, 64, 64, 3)
@@ -58,9 +59,12 @@ def test_an_episode_is_shown_paused_and_begun_anew(policies) -> None:
         time.sleep(0.3)
         assert engine.snapshot().poses.step == paused.poses.step
 
+        engine.watch_attention(True)
         engine.next_chunk()
         later = until(engine, lambda s: s.num_chunks > paused.num_chunks and s.phase == "paused")
         assert later.num_chunks == paused.num_chunks + 1
+        found = until(engine, lambda s: s.attention is not None or engine.next_chunk()).attention
+        assert found.shape[1] == 400 and found.std() > 10
 
         engine.restart(paused=True)
         again = until(engine, lambda s: s.number == 2)

@@ -17,7 +17,7 @@ from foreact.evaluation.episodes import EpisodeRecord, finish
 from foreact.evaluation.live_view import write_recording
 from foreact.evaluation.pictures import write_video
 from foreact.evaluation.realtime import real_time_priority
-from foreact.policy.controllers import PolicyController, control_config
+from foreact.policy.controllers import control_config
 from foreact.policy.policy import Policy
 from foreact.simulation.disturbances import Disturbance
 from foreact.simulation.environment import BimanualEnv
@@ -29,6 +29,7 @@ from foreact.viewing.delay import DelayedWorker
 from foreact.viewing.dreaming import DreamStart
 from foreact.viewing.episode import Episode, EpisodeView, Phase, Snapshot
 from foreact.viewing.robot import PlayRobot
+from foreact.viewing.watching import WatchedController
 
 PATIENCE = 2
 """Multiples of the task's time limit that an episode may take: a robot that stands still needs more time."""
@@ -48,7 +49,7 @@ class PlayEngine:
         """
         self._load_policy, self._choices, self._urgent = load_policy, choices, urgent
         self._latency_s, self._speed, self._starts_paused = 0.0, 1.0, False
-        self._stops_at_chunk = False
+        self._stops_at_chunk, self._is_watched = False, False
         self._wanted = 0
         """Counts the episodes that were asked for: one that is not the last of them is not begun, or is ended."""
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -143,6 +144,10 @@ class PlayEngine:
         self._clock.set_speed(speed)
         self._speed = speed
 
+    def watch_attention(self, watches: bool) -> None:
+        """Find, from the next chunk on, where the policy looks; each chunk then takes one pass of the network more."""
+        self._is_watched = watches
+
     def save_film(self, path: Path) -> "Future[Path]":
         """Write the last episode as an mp4: what the cameras saw beside what was imagined. The result is its path.
 
@@ -215,9 +220,10 @@ class PlayEngine:
         record = EpisodeRecord(
             timing=timing, pictures=robot.pictures, picture_steps=robot.picture_steps, commands=robot.commands
         )
-        controller = PolicyController(
+        controller = WatchedController(
             policy,
             robot.instruction,
+            is_watched=lambda: self._is_watched,
             mode=choices.controller,
             seed=choices.seed,
             on_observed=lambda latents: record.seen.append(latents.cpu()),
@@ -244,6 +250,7 @@ class PlayEngine:
             episode.record.answers.append(placed)
             if len(placed.chunk.actions):
                 episode.record.chunks.append(placed)
+            episode.attention = episode.controller.attention
             episode.answers.append(placed)
             if self._stops_at_chunk:
                 self._clock.pause()

@@ -113,6 +113,11 @@ class PlayPage:
         gui, scene = self._server.gui, self._server.scene
         gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(38, 110, 160))
         scene.set_up_direction("+z")
+        # Plain lights instead of viser's picture of a surrounding and its shadows: a browser without a GPU needs half a
+        # minute of a core to prepare those.
+        scene.configure_environment_map(None)
+        scene.configure_default_lights(cast_shadow=False)
+        scene.add_light_hemisphere("/sky", sky_color=(255, 255, 255), ground_color=(150, 150, 160), intensity=1.6)
         self._server.initial_camera.position = EYE_M
         self._server.initial_camera.look_at = LOOK_AT_M
         scene.add_grid("/floor", width=6, height=6, position=(0, 0.5, -0.76), cell_color=(225, 228, 232))
@@ -121,6 +126,7 @@ class PlayPage:
         engine = PlayEngine(self._load_policy, choices, urgent=self._urgent)
         engine.set_latency(self._latency_s)
         engine.set_speed(self._speed)
+        engine.watch_attention(number > 0 and self._watch.value)
         engine.__enter__()
         offset_m = SECOND_OFFSET_M if number else (0.0, 0.0, 0.0)
         return Lane(self._server, engine, title, number=number, offset_m=offset_m, on_drag=self._move_cube)
@@ -163,6 +169,8 @@ class PlayPage:
             self._add_policy_controls()
         with gui.add_folder("World"):
             self._add_world_controls()
+        self._watch = gui.add_checkbox("Show where it looks", False)
+        self._watch.on_update(lambda _: self._set_watch())
         save = gui.add_button_group("Save", (FILM, RECORDING))
         save.on_click(lambda event: self._save(event.target.value, event.client))
 
@@ -214,6 +222,10 @@ class PlayPage:
         self._speed = self._speed_slider.value
         for lane in self.lanes:
             lane.engine.set_speed(self._speed)
+
+    def _set_watch(self) -> None:
+        for lane in self.lanes:
+            lane.engine.watch_attention(self._watch.value)
 
     def _change_policy(self) -> None:
         """Offer what the new policy can do, its own steps first."""
