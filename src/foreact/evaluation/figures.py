@@ -13,6 +13,7 @@ from foreact.embodiments import Dof, Embodiment
 from foreact.evaluation.dream import Dream
 from foreact.evaluation.episodes import EpisodeRecord
 from foreact.evaluation.imagination import FrameErrors
+from foreact.evaluation.style import house_style
 from foreact.files import write_whole
 from foreact.policy.policy import Policy
 from foreact.policy.viewer import psnr_db
@@ -27,6 +28,7 @@ STANDING: dict[str, Any] = {"color": "0.86", "label": "the robot stands still"}
 LOOKS = (COMPUTING, EXECUTING, STANDING)
 
 
+@house_style()
 def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
     """Draw every degree of freedom that moves: each chunk as predicted, and what was executed."""
     chunks = [placed.chunk.actions for placed, _ in record.spans()]
@@ -35,6 +37,7 @@ def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
     _draw_chunks(path, policy.embodiment, chunks, starts, executed=record.executed, title=title)
 
 
+@house_style()
 def draw_dreamed_actions(path: Path, dream: Dream) -> None:
     """Draw every degree of freedom that moves, chunk by chunk."""
     chunks = [chunk.actions for chunk in dream.chunks]
@@ -68,14 +71,13 @@ def _draw_chunks(
         if executed is not None:
             time = np.arange(len(executed)) / robot.timing.action_hz
             axis.plot(time, executed[:, dof], color="black", lw=1, label="executed")
-        axis.set_ylabel(_name(robot.dofs[dof]), fontsize=8)
-        axis.tick_params(labelsize=7)
+        axis.set_ylabel(_name(robot.dofs[dof]))
     for axis in shown[len(moving) :]:
         axis.axis("off")
     for axis in axes[-1]:
         axis.set_xlabel("time (s)")
-    figure.legend(*shown[0].get_legend_handles_labels(), fontsize=8, loc="outside lower right", ncols=2, frameon=False)
-    figure.suptitle(title, fontsize=10)
+    figure.legend(*shown[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
+    figure.suptitle(title)
     _save(figure, path)
 
 
@@ -90,6 +92,7 @@ def _name(dof: Dof) -> str:
     return f"{name}\n({dof.unit})" if dof.unit else name
 
 
+@house_style()
 def draw_imagination(path: Path, errors: FrameErrors) -> None:
     """Draw, frame by frame, how near imagined pictures came to the real ones, and how near a still one would."""
     figure = Figure(figsize=(9, 3.4))
@@ -103,11 +106,21 @@ def draw_imagination(path: Path, errors: FrameErrors) -> None:
         axis.axvline(start, color="0.85", lw=0.8, zorder=0)
     axis.set_xlabel("time (s); lines mark where a new chunk begins")
     axis.set_ylabel("PSNR against the cameras (dB)")
-    axis.set_title("How near imagination came to what happened (frames in which something moves)", fontsize=10)
-    axis.legend(fontsize=8)
+    axis.set_title(_imagination_finding(errors))
+    axis.legend()
     _save(figure, path)
 
 
+def _imagination_finding(errors: FrameErrors) -> str:
+    """Return what the figure of imagination shows, in a sentence."""
+    if not len(errors.imagined):
+        return "Nothing moved that had been imagined"
+    gain_db = psnr_db(float(errors.imagined.mean())) - psnr_db(float(errors.held.mean()))
+    compared = "nearer to" if gain_db > 0 else "further from"
+    return f"Where something moves, imagined frames are {abs(gain_db):.1f} dB {compared} the cameras' than a still one"
+
+
+@house_style()
 def draw_turns(
     path: Path, records: Mapping[str, EpisodeRecord], *, threshold: float | None, duration_s: Mapping[str, float]
 ) -> None:
@@ -124,10 +137,8 @@ def draw_turns(
     axes = figure.subplots(len(rows) + 1, 1, sharex=True, height_ratios=[*rows, 1.6], squeeze=False)
     for axis, (title, record) in zip(axes[:-1, 0], records.items(), strict=True):
         _draw_chunks_in_time(axis, record, duration_s[title])
-        axis.set_title(f"{title}: over after {duration_s[title]:.1f} s", fontsize=10, loc="left")
-    figure.legend(
-        handles=[Patch(**look) for look in LOOKS], fontsize=8, loc="outside upper right", ncols=3, frameon=False
-    )
+        axis.set_title(f"{title}: the episode is over after {duration_s[title]:.1f} s")
+    figure.legend(handles=[Patch(**look) for look in LOOKS], loc="outside upper right", ncols=3)
     _draw_disagreement(axes[-1, 0], records, threshold)
     axes[-1, 0].set_xlim(0, 1.02 * max(duration_s.values()))
     axes[-1, 0].set_xlabel("time (s)")
@@ -141,7 +152,7 @@ def _draw_chunks_in_time(axis, record: EpisodeRecord, duration_s: float) -> None
         asked, answered = placed.asked_s - start_s, placed.answered_s - start_s
         axis.barh(placed.index, answered - asked, left=asked, height=0.4, **COMPUTING)
         if not len(placed.chunk.actions):
-            axis.text(answered, placed.index, " must see first", fontsize=8, va="center")
+            axis.text(answered, placed.index, " must see first", va="center")
     for placed, steps in record.spans():
         ticks = record.executed_wall_ticks[[steps.start, steps.stop - 1]]
         begin, end = ticks[0] * tick_s, (ticks[1] + 1) * tick_s
@@ -149,7 +160,7 @@ def _draw_chunks_in_time(axis, record: EpisodeRecord, duration_s: float) -> None
     for begin, end in standstills(record, duration_s):
         axis.axvspan(begin, end, zorder=0, **STANDING)
     numbers = [placed.index for placed in record.answers]
-    axis.set_yticks(numbers, [f"chunk {number}" for number in numbers], fontsize=8)
+    axis.set_yticks(numbers, [f"chunk {number}" for number in numbers])
     axis.set_ylim(max(numbers) + 0.6, -0.6)
 
 
@@ -170,10 +181,10 @@ def _draw_disagreement(axis, records: Mapping[str, EpisodeRecord], threshold: fl
         axis.axhline(threshold, color="C3", ls="--", lw=1, label="above it, the robot waits to see")
     axis.margins(y=0.25)
     axis.set_ylim(bottom=0)
-    axis.set_ylabel("disagreement", fontsize=9)
+    axis.set_ylabel("disagreement")
     title = "How far what was seen is from what had been imagined (1: the spread of latents)"
-    axis.set_title(title, fontsize=10, loc="left")
-    axis.legend(fontsize=8)
+    axis.set_title(title)
+    axis.legend()
 
 
 def _save(figure, path: Path) -> None:
