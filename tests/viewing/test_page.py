@@ -36,10 +36,10 @@ def keep(chromium, open_page, name: str) -> None:
     if not SCREENSHOTS:
         return
     view = chromium.new_page(viewport={"width": 1280, "height": 800})
-    view.set_default_timeout(300_000)
+    view.set_default_timeout(900_000)
     view.goto(open_page.address)
     view.get_by_text("One chunk").wait_for()
-    time.sleep(20)  # every shape has arrived and is drawn
+    time.sleep(8)  # every shape has arrived and is drawn
     for notice in view.locator(".mantine-Notification-closeButton").all():
         notice.click()  # viser remarks that there is no GPU
     time.sleep(2)
@@ -50,7 +50,7 @@ def keep(chromium, open_page, name: str) -> None:
 @pytest.fixture
 def tab(chromium, open_page):
     view = chromium.new_page(viewport={"width": 1280, "height": 800})
-    view.set_default_timeout(240_000)
+    view.set_default_timeout(900_000)
     view.problems = []
     view.on("console", lambda said: view.problems.append(said.text) if said.type in ("error", "warning") else None)
     view.on("pageerror", lambda error: view.problems.append(str(error)))
@@ -128,7 +128,7 @@ def test_a_second_tab_sees_the_same_and_closing_them_stops_nothing(tab, open_pag
     press(tab, open_page, "Pause", lambda: open_page.shown().phase == "paused")  # both tabs need the processor
     number, step = open_page.shown().number, open_page.shown().poses.step
     other = chromium.new_page(viewport={"width": 390, "height": 800})
-    other.goto(open_page.address + COARSE, timeout=240_000)
+    other.goto(open_page.address + COARSE, timeout=900_000)
     open_page.until(lambda: len(open_page.page._server.get_clients()) == 2)
     assert open_page.shown().phase == "paused" and open_page.shown().poses.step - step < 5
     for each in (other, tab):
