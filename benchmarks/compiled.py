@@ -15,7 +15,8 @@ import torch
 
 import foreact
 from foreact.policy.compiled import warm_up
-from foreact.policy.predictor import Predictor, Rollout
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Rollout
 from foreact.transformer.compilation import compile_layers
 
 

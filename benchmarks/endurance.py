@@ -21,7 +21,8 @@ from scipy import stats
 
 import foreact
 from foreact.files import write_whole
-from foreact.policy.predictor import Predictor, Rollout
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Rollout
 
 MB = 1e6
 MOST_GROWTH = 0.01

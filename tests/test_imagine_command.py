@@ -12,7 +12,7 @@ from foreact.commands import imagine as command
 from foreact.commands.main import main
 from foreact.commands.options import DenoisingOptions
 from foreact.evaluation.dream import DreamConfig, dream
-from foreact.policy.checkpoint import save_policy
+from foreact.policy.storage.checkpoint import save_policy
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 STATE = ("0.1", "-0.2", "0.5")

@@ -8,7 +8,8 @@ import pytest
 from foreact.commands.main import main
 from foreact.data.latents import LatentCache
 from foreact.evaluation.open_loop import compare_joints
-from foreact.policy.checkpoint import load, save_policy
+from foreact.policy.loading import load
+from foreact.policy.storage.checkpoint import save_policy
 
 
 @pytest.fixture

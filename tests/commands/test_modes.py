@@ -11,7 +11,7 @@ from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
 from foreact.evaluation.modes import episode_errors
-from foreact.policy.checkpoint import save_policy
+from foreact.policy.storage.checkpoint import save_policy
 from foreact.settings import to_plain
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import foreact
-from foreact.description.subject import subject_of_recipe
+from foreact.cost.subject import subject_of_recipe
 from foreact.errors import UnknownNameError
 from foreact.recipes import RECIPES, get_recipe
 from foreact.simulation.tasks import TASKS

@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.methods import AdapterConfig, base_weights, freeze, frozen_digest, merged_weights, reset_adapters
 from foreact.training.optimization import OptimizationConfig, make_optimizer
-from foreact.training.run import POLICY_FOLDER, STATE_FILE, Recipe, begin, train
+from foreact.training.recipe import Recipe
+from foreact.training.run import POLICY_FOLDER, STATE_FILE, begin, train
 from foreact.training.state import TrainingState
 from foreact.training.step import BatchConfig
 

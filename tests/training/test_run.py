@@ -13,10 +13,12 @@ from foreact.data.batch import TrainingSequence
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
-from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress, Recipe, load_training_data, train
+from foreact.training.recipe import Recipe
+from foreact.training.robots import load_training_data
+from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress, train
 from foreact.training.step import BatchConfig
 
 ROBOT = str(Path(__file__).parent / "toy.toml")

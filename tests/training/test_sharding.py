@@ -18,13 +18,14 @@ from foreact.data.batch import SequenceSampler
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.settings import to_plain
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.methods import AdapterConfig
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.ranks import ParallelConfig, Ranks
-from foreact.training.run import POLICY_FOLDER, STATE_FILE, Recipe, begin, train
+from foreact.training.recipe import Recipe
+from foreact.training.run import POLICY_FOLDER, STATE_FILE, begin, train
 from foreact.training.sharded_state import COMPLETE, complete_states, step_of
 from foreact.training.sharding import fill, whole
 from foreact.training.step import BatchConfig, Learner
@@ -78,7 +79,6 @@ def gradients(tiny, case: str, ranks: Ranks) -> dict[str, torch.Tensor]:
         HashedWordEncoder(dim=8),
         batch=recipe.batch,
         corruption=recipe.corruption,
-        channel_mask=tiny.embodiment().channel_mask,
         seed=0,
         ranks=ranks,
     )

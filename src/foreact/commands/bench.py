@@ -12,18 +12,18 @@ from rich.console import Console
 from foreact.commands.bench_report import STAGES, report, tell
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, named
 from foreact.commands.progress import console, progress_bar
-from foreact.description.accelerator import Accelerator, Cost
-from foreact.description.passes import Past, chunk_cost
-from foreact.description.subject import Subject, subject_of_policy, subject_of_recipe
-from foreact.description.video_vae import describe_video_vae
+from foreact.cost.accelerator import Accelerator, Cost
+from foreact.cost.ceilings import floor_ms, measure_ceilings
+from foreact.cost.chunks import Setting, Timing, time_chunks
+from foreact.cost.passes import Past, chunk_cost
+from foreact.cost.picture import draw_timings
+from foreact.cost.random_policy import random_policy
+from foreact.cost.subject import Subject, subject_of_policy, subject_of_recipe
+from foreact.cost.video_vae import describe_video_vae
 from foreact.errors import ConfigurationError
 from foreact.files import write_whole
-from foreact.measurement.ceilings import floor_ms, measure_ceilings
-from foreact.measurement.chunks import Setting, Timing, time_chunks
-from foreact.measurement.picture import draw_timings
-from foreact.measurement.random_policy import random_policy
-from foreact.policy.checkpoint import load_policy
-from foreact.policy.placement import Placement
+from foreact.policy.loading import load_policy
+from foreact.policy.storage.placement import Placement
 from foreact.recipes import RECIPES, get_recipe
 
 

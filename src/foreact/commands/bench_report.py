@@ -7,10 +7,10 @@ import torch
 from rich.table import Table
 
 from foreact.commands.progress import console
-from foreact.description.accelerator import Accelerator
-from foreact.description.subject import Subject
-from foreact.measurement.ceilings import peak_bytes
-from foreact.measurement.chunks import Timing
+from foreact.cost.accelerator import Accelerator
+from foreact.cost.ceilings import peak_bytes
+from foreact.cost.chunks import Timing
+from foreact.cost.subject import Subject
 
 STAGES = ("encode", "append", "imagine", "decode_actions")
 

@@ -11,8 +11,9 @@ from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
 from foreact.errors import ConfigurationError
 from foreact.files import write_whole
-from foreact.policy.checkpoint import CONFIG_FILE, load_policy
-from foreact.policy.placement import Placement
+from foreact.policy.loading import load_policy
+from foreact.policy.storage.checkpoint import CONFIG_FILE
+from foreact.policy.storage.placement import Placement
 from foreact.settings import read_json
 from foreact.training.validation import open_loop_error
 

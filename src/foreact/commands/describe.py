@@ -11,8 +11,8 @@ import tyro
 from foreact.commands.describe_tables import introduction, parameter_table, pass_table, run_table, training_table
 from foreact.commands.options import Denoising, DenoisingOptions, named
 from foreact.commands.progress import console
-from foreact.description.describe import describe
-from foreact.description.subject import Subject, subject_of_policy, subject_of_recipe
+from foreact.cost.describe import describe
+from foreact.cost.subject import Subject, subject_of_policy, subject_of_recipe
 from foreact.recipes import RECIPES, get_recipe
 from foreact.settings import to_plain
 

@@ -2,8 +2,8 @@
 
 from rich.table import Table
 
-from foreact.description.accelerator import Cost
-from foreact.description.describe import Description, TrainingDescription
+from foreact.cost.accelerator import Cost
+from foreact.cost.describe import Description, TrainingDescription
 
 PREFIXES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 

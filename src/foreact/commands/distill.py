@@ -10,7 +10,8 @@ from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName
 from foreact.commands.progress import console
 from foreact.commands.train_progress import show
-from foreact.policy.checkpoint import load, with_settings
+from foreact.policy.loading import load
+from foreact.policy.policy import with_settings
 from foreact.policy.schedules import describe_steps
 from foreact.training.distillation import DistillationConfig, distill, distilled_settings
 from foreact.training.run import POLICY_FOLDER

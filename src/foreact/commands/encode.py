@@ -23,7 +23,7 @@ class Settings:
     """
 
     data: tuple[Path, ...]
-    """LeRobot datasets."""
+    """LeRobot datasets: folders, names on the hub (owner/name), or a mixture.toml."""
     vae: Path
     """Folder of the video VAE, diffusers layout."""
     recipe: Annotated[str, named(RECIPES)] = "tiny"
@@ -37,12 +37,13 @@ def run(settings: Settings) -> None:
     """Encode the episodes that are not encoded yet."""
     check_alone("an encoding")
     embodiment = settings.robot.of(get_recipe(settings.recipe))
-    datasets = settings.reading.open(settings.data, embodiment)
+    parts = settings.reading.parts(settings.data, embodiment)
     codec = VideoVAE.from_pretrained(settings.vae).to(settings.machine.use())
     with progress_bar() as bar:
-        for dataset in datasets:
+        for part in parts:
+            dataset = part.dataset
             shown = bar.add_task(f"encoding {dataset.root}", total=dataset.num_episodes, figures="")
-            cache = LatentCache(dataset, codec, embodiment, elsewhere=settings.reading.latents)
+            cache = LatentCache(dataset, codec, part.embodiment or embodiment, elsewhere=settings.reading.latents)
             for index in cache.encode_missing():
                 bar.update(shown, completed=index + 1)
             bar.update(shown, completed=dataset.num_episodes)

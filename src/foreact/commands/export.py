@@ -6,7 +6,7 @@ from pathlib import Path
 import tyro
 
 from foreact.commands.progress import console
-from foreact.policy.export import Precision, export_policy
+from foreact.policy.storage.export import Precision, export_policy
 
 
 @dataclass(frozen=True, kw_only=True)

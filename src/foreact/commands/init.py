@@ -12,8 +12,8 @@ import tyro
 from foreact.commands.options import named
 from foreact.commands.progress import console, progress_bar
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.hub import resolve
-from foreact.policy.initial import FROZEN, write_initial
+from foreact.policy.storage.hub import resolve
+from foreact.policy.storage.initial import FROZEN, write_initial
 from foreact.recipes import RECIPES, get_recipe
 from foreact.shards import ShardWriter, TensorFolder
 from foreact.transformer.derivation import plan_derivation

@@ -24,7 +24,7 @@ from foreact.evaluation.modes import (
 )
 from foreact.evaluation.modes_picture import draw_modes, liveliest_chunk
 from foreact.files import write_whole
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
 from foreact.settings import to_plain
 

@@ -14,7 +14,7 @@ from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyNam
 from foreact.commands.progress import console
 from foreact.errors import ConfigurationError, NotInstalledError
 from foreact.evaluation.suite import FIRST_HELD_OUT_SEED
-from foreact.policy.checkpoint import CONFIG_FILE
+from foreact.policy.storage.checkpoint import CONFIG_FILE
 from foreact.simulation.tasks import TASKS
 from foreact.simulation.world import NUM_DOFS
 from foreact.viewing.choices import PlayChoices

@@ -18,7 +18,8 @@ from foreact.commands.train_progress import show
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
 from foreact.training.ranks import first_process
-from foreact.training.run import POLICY_FOLDER, Recipe, train
+from foreact.training.recipe import Recipe
+from foreact.training.run import POLICY_FOLDER, train
 
 DEFAULT = "tiny"
 
@@ -35,11 +36,13 @@ class Settings:
     """
 
     data: tuple[Path, ...]
-    """LeRobot datasets, encoded by `foreact encode`."""
+    """LeRobot datasets, encoded by `foreact encode`: folders, names on the hub (owner/name), or a mixture.toml of
+    datasets with weights and robots."""
     vae: Path
     """The video VAE they were encoded with."""
     out: Path
-    """Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state."""
+    """Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state; where several robots
+    learn together, policies/NAME/ for each of the others."""
     recipe: Annotated[str, named(RECIPES)] = DEFAULT
     """Named settings; those below change single ones."""
     initial: Path | None = None
@@ -80,7 +83,7 @@ def run(settings: Settings) -> None:
     console.quiet = not first_process()
     device, vae = settings.machine.use(), VideoVAE.from_pretrained(settings.vae)
     recipe = fit_to_robot(settings.training, get_recipe(settings.recipe), vae.spatial_factor)
-    datasets = settings.reading.open(settings.data, recipe.robot())
+    datasets = settings.reading.parts(settings.data, recipe.robot())
     with _terminated() as terminated:
         steps = train(
             recipe,

@@ -7,7 +7,7 @@ from foreact.recipes.elsewhere import tiny_libero, tiny_metaworld
 from foreact.recipes.small import small
 from foreact.recipes.tiny import tiny, tiny_disturbed, tiny_grounded, tiny_reactive
 from foreact.recipes.wan5b import wan5b, wan5b_lora, wan5b_shared
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,

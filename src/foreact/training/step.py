@@ -86,7 +86,6 @@ class Learner:
         *,
         batch: BatchConfig,
         corruption: CorruptionConfig,
-        channel_mask: np.ndarray,
         seed: int,
         bfloat16: bool = False,
         targets: Targets | None = None,
@@ -100,7 +99,6 @@ class Learner:
             text_encoder: Frozen.
             batch: How much at once.
             corruption: What is done to it.
-            channel_mask: bool [action_channels] of the robot.
             seed: Of all draws.
             bfloat16: Run the network in bfloat16 (weights stay float32).
             targets: What the network learns instead of the data's velocities; None: those.
@@ -111,14 +109,13 @@ class Learner:
         self._model, self._sampler, self._text_encoder = model, sampler, text_encoder
         self._batch, self._corruption, self._seed, self._bfloat16 = batch, corruption, seed, bfloat16
         self._device = next(model.parameters()).device
-        self._channel_mask = torch.from_numpy(channel_mask.copy()).to(self._device)
 
     def accumulate_gradients(self, step: int) -> StepResult:
         """Add the gradients of the step's mean loss to the weights' `.grad`; return the losses.
 
-        A micro-batch holds sequences of one mode, since all of it runs under one mask, and of like length, which saves
-        padding; neither changes anything else. Of several processes each takes its share of the micro-batches, and the
-        losses are those of all; sharded weights get the sum of all gradients.
+        A micro-batch holds sequences of one mode, since all of it runs under one mask, of one canvas and rate, and
+        of like length, which saves padding; none of it changes anything else. Of several processes each takes its share
+        of the micro-batches, and the losses are those of all; sharded weights get the sum of all gradients.
         """
         config, ranks = self._batch, self._ranks
         sequences = [self._sampler.draw(step, index) for index in range(config.global_batch)]
@@ -151,11 +148,13 @@ class Learner:
 
     def _micro_batches(self, sequences: list[TrainingSequence], step: int) -> Iterator[tuple[bool, list[int]]]:
         """Yield (whether in forward dynamics mode, indices) of each micro-batch of a global batch."""
+        groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
+        for index in sorted(range(len(sequences)), key=lambda index: sequences[index].num_frames):
+            mode = self._is_forward_dynamics(step, index)
+            groups.setdefault((mode, sequences[index].shape_of_frame), []).append(index)
         size = self._batch.micro_batch
-        by_length = sorted(range(len(sequences)), key=lambda index: sequences[index].num_frames)
-        forward = {index for index in by_length if self._is_forward_dynamics(step, index)}
-        for mode in (False, True):
-            indices = [index for index in by_length if (index in forward) == mode]
+        for mode, shape in sorted(groups):
+            indices = groups[mode, shape]
             for start in range(0, len(indices), size):
                 yield mode, indices[start : start + size]
 
@@ -190,7 +189,6 @@ class Learner:
             self._corruption,
             generators,
             max_frames=self._batch.max_frames + self._batch.max_chunk,
-            channel_mask=self._channel_mask.cpu(),
             relative_actions=self._model.config.relative_actions,
             actions_per_token=self._model.config.actions_per_token,
         )
@@ -203,7 +201,6 @@ class Learner:
                 corrupted if self._targets is None else self._targets(corrupted, text, layout),
                 text,
                 layout,
-                channel_mask=self._channel_mask,
                 recompute=self._batch.recompute,
             )
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -286,14 +287,19 @@ class WorldActionModel(nn.Module):
         """Return a module by its path, or by the name that its weights are stored under."""
         return super().get_submodule(held_name(target))
 
-    def video_rotary(self, frames: Tensor, device: torch.device | None = None) -> RotaryTable:
-        """Return the rotary table of whole latent frames of video."""
-        rows, columns = (side // self.config.patch_size for side in self.config.canvas)
+    def video_rotary(
+        self, frames: Tensor, device: torch.device | None = None, *, canvas: Sequence[int] | None = None
+    ) -> RotaryTable:
+        """Return the rotary table of whole latent frames of video, on the configured canvas or another."""
+        rows, columns = (side // self.config.patch_size for side in canvas or self.config.canvas)
         return rotary_table(video_positions(frames, rows, columns), self.config.head_dim, device)
 
-    def action_rotary(self, frames: Tensor, device: torch.device | None = None) -> RotaryTable:
-        """Return the rotary table of the actions leading to these latent frames."""
-        positions = action_positions(frames, self.config.action_tokens)
+    def action_rotary(
+        self, frames: Tensor, device: torch.device | None = None, *, actions_per_frame: int | None = None
+    ) -> RotaryTable:
+        """Return the rotary table of the actions leading to these latent frames, as many as configured or others."""
+        per_frame = actions_per_frame or self.config.actions_per_latent_frame
+        positions = action_positions(frames, per_frame // self.config.actions_per_token)
         return rotary_table(positions, self.config.head_dim, device)
 
     def read_text(self, tokens: Float[Tensor, "batch length text_dim"], lengths: Int[Tensor, " batch"]) -> TextContext:
