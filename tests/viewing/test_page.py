@@ -84,7 +84,7 @@ def pixel_of(view, page, place: np.ndarray) -> tuple[float, float]:
 
 def press(tab, open_page, word: str, reached) -> None:
     """Press a button and wait until the page shows what it asks for."""
-    tab.get_by_text(word, exact=True).click()
+    tab.get_by_role("button", name=word, exact=True).click()
     open_page.until(reached)
 
 
@@ -164,6 +164,14 @@ def test_choices_on_the_page_begin_another_episode(tab, open_page) -> None:
     assert open_page.shown().film is None, "a reactive policy imagines nothing"
     seed = open_page.shown().choices.seed
     press(tab, open_page, "Next seed", lambda: open_page.shown().choices.seed == seed + 1)
+
+
+def test_a_dream_is_steered_in_the_second_tab(tab, open_page) -> None:
+    panel = open_page.page.dream_panel
+    tab.get_by_text("Steer the dream", exact=True).click()
+    press(tab, open_page, "Let the policy decide", lambda: panel.dream is not None and len(panel.dream.actions) == 64)
+    assert open_page.shown().phase != "running", "the simulated robot waits meanwhile"
+    open_page.until(lambda: panel._arms.is_shown)
 
 
 def test_it_listens_on_this_machine_alone(open_page) -> None:

@@ -288,8 +288,10 @@ class PlayPage:
     def _look_from(
         self, eye_m: tuple[float, float, float], offset_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
     ) -> None:
-        """Move every tab's view: from `eye_m` in the world that stands at `offset_m`."""
+        """Move every tab's view, also of tabs still to come: from `eye_m` in the world that stands at `offset_m`."""
         self._offset_m = offset_m
+        self._server.initial_camera.position = np.add(eye_m, offset_m)
+        self._server.initial_camera.look_at = np.add(LOOK_AT_M, offset_m)
         for client in self._server.get_clients().values():
             client.camera.position = np.add(eye_m, offset_m)
             client.camera.look_at = np.add(LOOK_AT_M, offset_m)
