@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -8,7 +9,8 @@ from PIL import Image
 from foreact.control.latency import constant
 from foreact.evaluation import figures
 from foreact.evaluation.episodes import evaluate_episode
-from foreact.evaluation.figures import draw_actions, draw_turns, standstills
+from foreact.evaluation.figures import draw_actions, draw_imagination, draw_turns, standstills
+from foreact.evaluation.imagination import FrameErrors
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +88,26 @@ def test_a_dollar_sign_begins_no_formula(policy, tmp_path) -> None:
     robot, chunk = replace(policy.embodiment, dofs=dofs), np.eye(8, 3)
     figures._draw_chunks(tmp_path / "a.png", robot, [chunk], np.zeros(1, int), executed=chunk, title="$x_{")
     assert (tmp_path / "a.png").stat().st_size > 0
+
+
+def test_the_title_says_what_the_figure_of_imagination_shows(tmp_path, monkeypatch) -> None:
+    titles = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: titles.append(figure.axes[0].get_title(loc="left")))
+    times, held = np.array([0.1, 0.2]), np.array([0.01, 0.01])
+    for errors in (held / 10, held * 10, held[:0]):
+        count = len(errors)
+        drawn = FrameErrors(times[:count], errors, held[:count], np.array([0.1]))
+        draw_imagination(tmp_path / "x.png", drawn)
+    assert "10.0 dB nearer to the cameras' than a still one" in titles[0]
+    assert "10.0 dB further from the cameras'" in titles[1] and titles[2].startswith("Nothing moved")
+
+
+def test_figures_have_the_house_style_and_leave_the_users_own_alone(tmp_path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path: seen.append(matplotlib.rcParams["axes.spines.top"]))
+    matplotlib.rcParams["axes.spines.top"] = True
+    errors = FrameErrors(np.array([0.1]), np.array([0.01]), np.array([0.02]), np.array([0.1]))
+    for _ in range(2):
+        draw_imagination(tmp_path / "x.png", errors)
+        assert matplotlib.rcParams["axes.spines.top"] is True
+    assert seen == [False, False]

@@ -13,6 +13,7 @@ from foreact.embodiments import Dof, Embodiment
 from foreact.evaluation.dream import Dream
 from foreact.evaluation.episodes import EpisodeRecord
 from foreact.evaluation.imagination import FrameErrors
+from foreact.evaluation.style import house_style
 from foreact.files import write_whole
 from foreact.policy.policy import Policy
 from foreact.policy.viewer import psnr_db
@@ -32,6 +33,7 @@ DISAGREEMENT = (
 LOOKS = (COMPUTING, EXECUTING, STANDING)
 
 
+@house_style()
 def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
     """Draw every degree of freedom that moves: each chunk as predicted, and what was executed.
 
@@ -43,6 +45,7 @@ def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
     _draw_chunks(path, policy.embodiment, chunks, starts, executed=record.executed, title=title)
 
 
+@house_style()
 def draw_dreamed_actions(path: Path, dream: Dream) -> None:
     """Draw every degree of freedom that moves, chunk by chunk."""
     chunks = [chunk.actions for chunk in dream.chunks]
@@ -79,16 +82,15 @@ def _draw_chunks(
             time = np.arange(len(executed)) / robot.timing.action_hz
             axis.plot(time, executed[:, dof], color="black", lw=1.2, label="executed (a line)")
         axis.set_ylim(*ranges[dof])
-        axis.set_ylabel(_name(robot.dofs[dof]), fontsize=8)
-        axis.tick_params(labelsize=7)
+        axis.set_ylabel(_name(robot.dofs[dof]))
     for axis in shown[len(moving) :]:
         axis.axis("off")
     for axis in axes[-1]:
         axis.set_xlabel("time (s)")
-    figure.legend(*shown[0].get_legend_handles_labels(), fontsize=8, loc="outside lower right", ncols=2, frameon=False)
+    figure.legend(*shown[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
     at_rest = [_literal(dof.name) for index, dof in enumerate(robot.dofs) if index not in moving]
     rest = fill(f"Hardly moving, not drawn: {', '.join(at_rest)}.", 60 * (1 + columns)) if at_rest else ""
-    figure.suptitle(f"{_literal(title)}\n{rest}".rstrip(), fontsize=10)
+    figure.suptitle(f"{_literal(title)}\n{rest}".rstrip())
     _save(figure, path)
 
 
@@ -123,6 +125,7 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+@house_style()
 def draw_imagination(path: Path, errors: FrameErrors) -> None:
     """Draw, frame by frame, how near imagined pictures came to the real ones, and how near a still one would."""
     figure = Figure(figsize=(9, 3.4))
@@ -136,13 +139,21 @@ def draw_imagination(path: Path, errors: FrameErrors) -> None:
         axis.axvline(start, color="0.85", lw=0.8, zorder=0)
     axis.set_xlabel("time (s); lines mark where a new chunk begins")
     axis.set_ylabel("PSNR (dB): higher is nearer")
-    axis.set_title(
-        "How near imagined pictures came to the cameras' (only frames in which something moves)", fontsize=10
-    )
-    axis.legend(fontsize=8)
+    axis.set_title(_imagination_finding(errors))
+    axis.legend()
     _save(figure, path)
 
 
+def _imagination_finding(errors: FrameErrors) -> str:
+    """Return what the figure of imagination shows, in a sentence."""
+    if not len(errors.imagined):
+        return "Nothing moved that had been imagined"
+    gain_db = psnr_db(float(errors.imagined.mean())) - psnr_db(float(errors.held.mean()))
+    compared = "nearer to" if gain_db > 0 else "further from"
+    return f"Where something moves, imagined frames are {abs(gain_db):.1f} dB {compared} the cameras' than a still one"
+
+
+@house_style()
 def draw_turns(
     path: Path,
     records: Mapping[str, EpisodeRecord],
@@ -165,10 +176,8 @@ def draw_turns(
     axes = figure.subplots(len(rows) + 1, 1, sharex=True, height_ratios=[*rows, 1.6], squeeze=False)
     for axis, (title, record) in zip(axes[:-1, 0], records.items(), strict=True):
         _draw_chunks_in_time(axis, record, duration_s[title])
-        axis.set_title(f"{title}: {outcomes[title]}", fontsize=10, loc="left")
-    figure.legend(
-        handles=[Patch(**look) for look in LOOKS], fontsize=8, loc="outside upper right", ncols=3, frameon=False
-    )
+        axis.set_title(f"{title}: {outcomes[title]}")
+    figure.legend(handles=[Patch(**look) for look in LOOKS], loc="outside upper right", ncols=3)
     _draw_disagreement(axes[-1, 0], records, threshold)
     axes[-1, 0].set_xlim(0, 1.02 * max(duration_s.values()))
     axes[-1, 0].set_xlabel("time (s)")
@@ -182,7 +191,7 @@ def _draw_chunks_in_time(axis, record: EpisodeRecord, duration_s: float) -> None
         asked, answered = placed.asked_s - start_s, placed.answered_s - start_s
         axis.barh(placed.index, answered - asked, left=asked, height=0.4, **COMPUTING)
         if not len(placed.chunk.actions):
-            axis.text(answered, placed.index, " must see first", fontsize=8, va="center")
+            axis.text(answered, placed.index, " must see first", va="center")
     for placed, steps in record.spans():
         ticks = record.executed_wall_ticks[[steps.start, steps.stop - 1]]
         begin, end = ticks[0] * tick_s, (ticks[1] + 1) * tick_s
@@ -190,7 +199,7 @@ def _draw_chunks_in_time(axis, record: EpisodeRecord, duration_s: float) -> None
     for begin, end in standstills(record, duration_s):
         axis.axvspan(begin, end, zorder=0, **STANDING)
     numbers = [placed.index for placed in record.answers]
-    axis.set_yticks(numbers, [f"chunk {number + 1}" for number in numbers], fontsize=8)
+    axis.set_yticks(numbers, [f"chunk {number + 1}" for number in numbers])
     axis.set_ylim(max(numbers) + 0.6, -0.6)
 
 
@@ -212,9 +221,9 @@ def _draw_disagreement(axis, records: Mapping[str, EpisodeRecord], threshold: fl
         axis.axhline(threshold, color="C3", ls="--", lw=1, label="above this line, the robot waits until it has seen")
     axis.margins(y=0.25)
     axis.set_ylim(bottom=0)
-    axis.set_ylabel("disagreement", fontsize=9)
-    axis.set_title(DISAGREEMENT, fontsize=10, loc="left")
-    axis.legend(fontsize=8)
+    axis.set_ylabel("disagreement")
+    axis.set_title(DISAGREEMENT)
+    axis.legend()
 
 
 def _save(figure, path: Path) -> None:

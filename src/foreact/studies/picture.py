@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from foreact.evaluation.style import house_style
 from foreact.files import write_whole
 from foreact.studies.measures import HeldOutErrors
 
@@ -15,6 +16,7 @@ Cell = dict[str, Any]
 """As `report.json` has it."""
 
 
+@house_style()
 def draw(path: Path, report: dict[str, Any]) -> None:
     """Draw the figure of every cell that was run, with its interval; half-run ones in grey.
 
@@ -39,10 +41,10 @@ def draw(path: Path, report: dict[str, Any]) -> None:
         for axis, value in zip(line, values, strict=True):
             of = [cell for cell in cells if _figure(cell) == name and str(cell["labels"][panel]) == value]
             _draw_panel(axis, name, [(names.index(_row(cell, others)), cell) for cell in of])
-        line[0].set_yticks(range(len(names)), names, fontsize=8)
+        line[0].set_yticks(range(len(names)), names)
         line[0].set_ylim(len(names) - 0.5, -0.5)
     for axis, value in zip(axes[0], values, strict=True):
-        axis.set_title(f"{panel} {value}", fontsize=9)
+        axis.set_title(f"{panel} {value}")
     write_whole(path, lambda target: figure.savefig(target, format="png", dpi=130))
 
 
@@ -65,6 +67,4 @@ def _draw_panel(axis, name: str, placed: list[tuple[int, Cell]]) -> None:
         axis.errorbar(middle, place, xerr=[[middle - low], [high - middle]], **look)
     if name == "success":
         axis.set_xlim(-3, 103)
-    axis.set_xlabel(FIGURES[name], fontsize=8)
-    axis.tick_params(labelsize=7)
-    axis.grid(alpha=0.3)
+    axis.set_xlabel(FIGURES[name])

@@ -308,7 +308,14 @@ class Run:
         for name, value in figures.items() if self._ranks.is_first else ():
             log.add_scalar(f"train/{name}", value, state.step - 1)
         num_steps = recipe.optimization.num_steps
-        return Progress(step=state.step, num_steps=num_steps, judged=self._judged, **vars(result), **speed)
+        return Progress(
+            step=state.step,
+            num_steps=num_steps,
+            judged=self._judged,
+            tokens_per_s=speed["tokens_per_s"],
+            data_share=speed["data_share"],
+            **vars(result),
+        )
 
     def policies(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Policy]:
         """Return each robot's policy as it stands, on the averaged weights, to the first process; to others nothing.
