@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ from scipy import stats
 
 import foreact
 from foreact.files import write_whole
-from foreact.policy.predictor import Predictor, Rollout
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Rollout
 
 MB = 1e6
 MOST_GROWTH = 0.01
@@ -97,6 +99,7 @@ def draw(path: Path, memory: np.ndarray, blocks: list[dict]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    plt.style.use(str(files("foreact") / "foreact.mplstyle"))
     figure, axes = plt.subplots(2, 1, figsize=(8, 5), sharex=True)
     axes[0].plot(*memory.T)
     axes[0].set(ylabel="resident memory, MB", ylim=(0, 1.2 * memory[:, 1].max()))

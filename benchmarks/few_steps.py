@@ -18,8 +18,7 @@ import torch
 
 import foreact
 from foreact.files import write_whole
-from foreact.policy.checkpoint import with_settings
-from foreact.policy.policy import Policy
+from foreact.policy.policy import Policy, with_settings
 from foreact.policy.session import Session
 
 WORDS = "Pick up the white cube with the right arm."

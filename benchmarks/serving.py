@@ -139,7 +139,8 @@ async def robot(address: str, number: int, load: Load, warm: asyncio.Barrier, se
 def unsurprised(policy: str) -> Iterator[str]:
     """The policy without its threshold of disagreement, in a folder of its own."""
     import foreact  # reaches torch, which the processes of robots can do without
-    from foreact.policy.checkpoint import save_policy, with_settings
+    from foreact.policy.policy import with_settings
+    from foreact.policy.storage.checkpoint import save_policy
 
     with TemporaryDirectory() as folder:
         save_policy(with_settings(foreact.load(policy), disagreement_threshold=None), Path(folder), provenance={})

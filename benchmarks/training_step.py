@@ -28,7 +28,7 @@ from foreact.data.batch import SequenceSampler, TrainingSequence
 from foreact.recipes.tiny import tiny, tiny_grounded, tiny_reactive
 from foreact.studies.catalogue.ablations import shared_backbone
 from foreact.training.optimization import make_optimizer
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 from foreact.training.state import TrainingState
 from foreact.training.step import Learner, take_step
 from foreact.transformer.initialization import initialize
@@ -72,6 +72,7 @@ def made_up_sequences(recipe: Recipe) -> list[TrainingSequence]:
                 action_valid=torch.ones(actions.shape[:2], dtype=torch.bool),
                 frame_valid=torch.ones(frames, dtype=torch.bool),
                 instruction=INSTRUCTIONS[number % len(INSTRUCTIONS)],
+                channel_mask=torch.arange(sizes.action_channels) < CHANNELS,
             )
         )
     return sequences
@@ -87,7 +88,6 @@ def steps(recipe: Recipe) -> Iterator[tuple[float, float]]:
         HashedWordEncoder(dim=recipe.text_dim),
         batch=recipe.batch,
         corruption=recipe.corruption,
-        channel_mask=np.arange(recipe.transformer.action_channels) < CHANNELS,
         seed=recipe.seed,
     )
     state = TrainingState(model, make_optimizer(model, recipe.optimization))

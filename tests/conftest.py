@@ -23,8 +23,9 @@ from foreact.data.latents import CAMERA_PREFIX  # noqa: E402
 from foreact.data.recorder import DatasetWriter  # noqa: E402
 from foreact.data.sequences import EXECUTED  # noqa: E402
 from foreact.embodiments import ActionCodec, Arm, CameraLayout, Dof, Embodiment, Gripper, Timing  # noqa: E402
-from foreact.policy.policy import Networks, Policy  # noqa: E402
-from foreact.policy.predictor import InferenceConfig  # noqa: E402
+from foreact.policy.inference import InferenceConfig  # noqa: E402
+from foreact.policy.networks import Networks  # noqa: E402
+from foreact.policy.policy import Policy  # noqa: E402
 from foreact.training.video_vae_config import VideoVAETrainingConfig  # noqa: E402
 from foreact.transformer.attention import CachedAttention  # noqa: E402
 from foreact.transformer.cache import KVCache  # noqa: E402
@@ -147,6 +148,7 @@ class Tiny:
             action_valid=torch.ones(num_frames, self.per_frame, dtype=torch.bool),
             frame_valid=torch.ones(num_frames, dtype=torch.bool),
             instruction=instruction,
+            channel_mask=mask,
         )
 
     def columns(self, length: int, *, seed: int = 0) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ def test_loggers_have_their_levels_again() -> None:
 def test_importing_the_package_and_its_figures_changes_nothing_global() -> None:
     code = (
         "import logging, sys\n"
-        "import foreact, foreact.evaluation.figures, foreact.studies.picture, foreact.measurement.picture\n"
+        "import foreact, foreact.evaluation.figures, foreact.studies.picture, foreact.cost.picture\n"
         "import foreact.evaluation.modes_picture\n"
         "names = ('torchao', 'torch.utils._pytree', 'diffusers.quantizers.torchao.torchao_quantizer')\n"
         "print([logging.getLogger(name).level for name in names], 'matplotlib.pyplot' in sys.modules)"

@@ -1,5 +1,6 @@
 """The documents as a site: commands that the parser takes, links that lead somewhere, a build without a warning."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -12,7 +13,7 @@ from foreact.commands.main import load_command
 from foreact.commands.parsing import parse
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("index", "ten_minutes", "cheat_sheet", "play", "how_it_works", "surprises", "schedules")
+PAGES = ("index", "ten_minutes", "cheat_sheet", "play", "how_it_works", "surprises", "schedules", "recipes")
 COMMAND = re.compile(r"^(?:\| .* \| `| {4})(foreact [a-z].*?)(?:` \|)?$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s#]+)")
 SHELL = re.compile(r"\s+#.*|\s+>.*|\\$")
@@ -53,6 +54,19 @@ def test_every_link_between_documents_leads_to_a_file() -> None:
         if not (page.parent / address).exists()
     ]
     assert broken == []
+
+
+def test_the_gallery_says_what_its_films_show() -> None:
+    page, folder = (ROOT / "docs" / "gallery.md").read_text(), ROOT / "docs" / "gallery"
+    films = sorted(path.stem for path in folder.glob("*.mp4"))
+    assert films == sorted(re.findall(r'src="gallery/(\w+).mp4"', page)) and len(films) >= 4
+    for section in page.split("\n## ")[1:-1]:
+        (film,) = re.findall(r'src="gallery/(\w+).mp4"', section)
+        about = json.loads((folder / f"{film}.json").read_text())
+        counted = f"{sum(about['succeeded'].values())} of {len(about['succeeded'])}"
+        assert section.splitlines()[0].endswith(f"`{about['policy']}`, {counted}"), film
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    assert size < 3_000_000, "films that are committed stay small"
 
 
 def test_the_site_is_built_without_a_warning(tmp_path) -> None:

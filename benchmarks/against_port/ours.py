@@ -9,7 +9,8 @@ from torch import Tensor
 from workload import ACTION_CHANNELS, LATENT_CHANNELS, TEXT_LENGTH, VIDEO_GUIDANCE, WORDS, Counts, Given, Size
 
 from foreact.codecs.text import TextEmbedding
-from foreact.policy.predictor import InferenceConfig, Predictor
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.predictor import Predictor
 from foreact.transformer.model import TransformerConfig, WorldActionModel
 from foreact.transformer.tokens import patchify
 from foreact.transformer.weight_names import from_published

@@ -19,7 +19,7 @@ from foreact.data.batch import SequenceSampler
 from foreact.data.episodes import EpisodeDataset
 from foreact.recipes import get_recipe
 from foreact.training.optimization import make_optimizer
-from foreact.training.run import load_training_data
+from foreact.training.robots import load_training_data
 from foreact.training.step import Learner
 from foreact.transformer.initialization import cut_weight, derive_action_stream, initialize, resize_weight
 from foreact.transformer.model import WorldActionModel
@@ -68,7 +68,6 @@ def run(trained: WorldActionModel, start: str, data, recipe, steps: int) -> dict
         HashedWordEncoder(dim=recipe.text_dim),
         batch=recipe.batch,
         corruption=recipe.corruption,
-        channel_mask=data.codec.mask,
         seed=3,
     )
     optimizer = make_optimizer(model, recipe.optimization)

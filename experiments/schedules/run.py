@@ -9,6 +9,7 @@ and prints the table. Chunks are timed pairwise: the schedules take turns, each 
 import argparse
 import json
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from foreact.policy.session import Session
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+
+plt.style.use(str(files("foreact") / "foreact.mplstyle"))
 
 TASKS = ("reach_cube", "lift_cube")
 VARIANTS: dict[str, tuple[str | None, dict[str, Any]]] = {
@@ -148,9 +151,8 @@ def draw(path: Path, result: dict[str, Any]) -> None:
             middle, low, high = (100 * found[key] for key in ("success_rate", "ci95_low", "ci95_high"))
             axis.errorbar(cost, middle, [[middle - low], [high - middle]], fmt="o", capsize=3, label=name)
         axis.set(title=task, xlabel="milliseconds per chunk, one core", xlim=(0, None), ylim=(0, 100))
-        axis.grid(alpha=0.3)
     axes[0].set_ylabel("success, %, with 95 % interval")
-    axes[-1].legend(fontsize=8, loc="lower right")
+    axes[-1].legend(loc="lower right")
     figure.savefig(path, dpi=110)
 
 

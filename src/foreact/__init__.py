@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from foreact.embodiments import load_embodiment as load_embodiment
     from foreact.evaluation.suite import EvaluationConfig as EvaluationConfig
     from foreact.evaluation.suite import evaluate as evaluate
-    from foreact.policy.checkpoint import load as load
     from foreact.policy.controllers import PolicyController as PolicyController
+    from foreact.policy.loading import load as load
     from foreact.policy.policy import Policy as Policy
     from foreact.policy.session import Session as Session
     from foreact.recipes import get_recipe as get_recipe
-    from foreact.training.run import Recipe as Recipe
+    from foreact.training.recipe import Recipe as Recipe
     from foreact.training.run import train as train
     from foreact.types import ActionChunk as ActionChunk
     from foreact.types import Observation as Observation
@@ -55,11 +55,11 @@ _HOMES = {
     "Observation": "foreact.types",
     "Policy": "foreact.policy.policy",
     "PolicyController": "foreact.policy.controllers",
-    "Recipe": "foreact.training.run",
+    "Recipe": "foreact.training.recipe",
     "Session": "foreact.policy.session",
     "evaluate": "foreact.evaluation.suite",
     "get_recipe": "foreact.recipes",
-    "load": "foreact.policy.checkpoint",
+    "load": "foreact.policy.loading",
     "load_embodiment": "foreact.embodiments",
     "train": "foreact.training.run",
 }

@@ -9,7 +9,7 @@ import pytest
 from foreact.commands.main import main
 from foreact.data.latents import LatentCache
 from foreact.embodiments import load_embodiment
-from foreact.policy.checkpoint import save_policy
+from foreact.policy.storage.checkpoint import save_policy
 
 WRITTEN = Path(__file__).parents[1] / "golden/lerobot_written/v0.4.4-av1/dataset"
 

@@ -11,7 +11,7 @@ from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
 from foreact.evaluation.modes import episode_errors
-from foreact.policy.checkpoint import save_policy
+from foreact.policy.storage.checkpoint import save_policy
 from foreact.settings import to_plain
 
 
@@ -80,5 +80,5 @@ def test_a_file_in_the_way_of_the_folder_is_refused(toy, tmp_path, capsys) -> No
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(SystemExit):
         modes(toy, tmp_path / "out")
-    assert "choose another name" in " ".join(capsys.readouterr().err.split())
+    assert "a folder that can be written to" in " ".join(capsys.readouterr().err.split())
     assert (tmp_path / "out").read_text() == "in the way"

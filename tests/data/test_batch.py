@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from foreact.data.batch import SequenceSampler, TrainingSequence, collate
 from foreact.errors import DatasetError
 
-TENSORS = ("latents", "actions", "executed", "action_valid", "frame_valid")
+TENSORS = ("latents", "actions", "executed", "action_valid", "frame_valid", "channel_mask")
 
 
 def equal(one: TrainingSequence, other: TrainingSequence) -> bool:

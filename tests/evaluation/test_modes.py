@@ -28,7 +28,7 @@ from foreact.evaluation.modes import (
     estimate_all,
 )
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import Prediction
+from foreact.policy.rollout import Prediction
 from foreact.policy.viewer import psnr_db
 from foreact.training.validation import predict_chunks
 

@@ -17,7 +17,7 @@ from foreact.evaluation.episodes import evaluate_episode
 from foreact.evaluation.reproduce import TrialLedger, choose_worlds, load_for, run_worlds
 from foreact.evaluation.reproductions import REPRODUCTIONS, get_reproduction
 from foreact.evaluation.suite import FIRST_HELD_OUT_SEED, EvaluationConfig, evaluate
-from foreact.policy.checkpoint import with_settings
+from foreact.policy.policy import with_settings
 from foreact.serving.trials import Trial
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -12,7 +12,8 @@ from foreact.embodiments import ActionCodec, load_embodiment
 from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
 from foreact.evaluation.episodes import EpisodeResult
 from foreact.evaluation.suite import EvaluationConfig, evaluate, evaluate_runs, read_results, summarise
-from foreact.policy.policy import Networks, Policy
+from foreact.policy.networks import Networks
+from foreact.policy.policy import Policy
 from foreact.simulation.tasks import TASKS
 from foreact.training.video_vae_config import VideoVAETrainingConfig
 

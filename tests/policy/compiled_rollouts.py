@@ -14,7 +14,9 @@ from torch._dynamo.utils import counters
 
 from foreact.codecs.text import HashedWordEncoder
 from foreact.policy.compiled import warm_up
-from foreact.policy.predictor import Ahead, InferenceConfig, Predictor
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Ahead
 from foreact.transformer.compilation import compile_layers
 from foreact.transformer.initialization import initialize
 from foreact.transformer.model import TransformerConfig, WorldActionModel

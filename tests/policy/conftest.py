@@ -10,10 +10,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from foreact.policy.placement import Placement
+from foreact.policy.loading import load_published
 from foreact.policy.policy import Policy
-from foreact.policy.published import load_published
 from foreact.policy.replay import SETTINGS_FILE, TENSORS_FILE, Recording
+from foreact.policy.storage.placement import Placement
 from foreact.settings import to_plain
 
 Tensors = dict[str, Tensor]

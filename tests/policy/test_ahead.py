@@ -9,7 +9,9 @@ from torch import Tensor
 from foreact.codecs.text import HashedWordEncoder
 from foreact.data.batch import TrainingSequence
 from foreact.errors import ConfigurationError
-from foreact.policy.predictor import Ahead, InferenceConfig, Predictor, Rollout
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Ahead, Rollout
 from foreact.training.corruption import CorruptedBatch, CorruptedStream
 from foreact.training.loss import network_inputs
 from foreact.transformer.attention import ChunkedAttention
@@ -101,6 +103,7 @@ def taught(
         ),
         action_given=torch.zeros(streams["action"].shape[:3], dtype=torch.bool),
         text_dropped=torch.zeros(1, dtype=torch.bool),
+        channel_mask=sequence.channel_mask[None],
     )
     text = ENCODE([sequence.instruction])
     inputs = network_inputs(model, corrupted, layout)

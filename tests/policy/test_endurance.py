@@ -6,7 +6,8 @@ import torch
 
 from foreact.codecs.text import HashedWordEncoder
 from foreact.data.batch import TrainingSequence
-from foreact.policy.predictor import Prediction, Predictor, Rollout
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Prediction, Rollout
 from foreact.transformer.positions import ROTARY_BASE, action_positions, rotary_split, rotary_table, rotate
 
 CHUNK, NUM_CHUNKS, WINDOW = 2, 200, 5

@@ -6,9 +6,10 @@ import warnings
 import pytest
 
 from foreact.errors import CheckpointError
-from foreact.policy.checkpoint import load, save_policy
 from foreact.policy.instructions import MOST_KEPT, UnknownInstructionWarning, kept, unknown_instruction
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
+from foreact.policy.storage.checkpoint import save_policy
 
 KNOWN = ("Push the cube.", "Pull the cube.")
 

@@ -14,7 +14,7 @@ from foreact.data.batch import TrainingSequence
 from foreact.errors import ConfigurationError, ForeactError, InputError
 from foreact.policy.committed import Committed
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import Rollout
+from foreact.policy.rollout import Rollout
 from foreact.policy.session import Session
 from foreact.policy.viewer import LatentViewer
 from foreact.training.corruption import CorruptedBatch, CorruptedStream
@@ -114,6 +114,7 @@ def taught_velocity(policy: Policy, sequence: TrainingSequence, window: int, chu
         ),
         action_given=torch.zeros(actions.shape[:3], dtype=torch.bool),
         text_dropped=torch.zeros(1, dtype=torch.bool),
+        channel_mask=sequence.channel_mask[None],
     )
     layout = ChunkLayout(num_frames=frames, frames_per_chunk=2, window=window)
     text = policy.networks.text_encoder.encode([sequence.instruction])

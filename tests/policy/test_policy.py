@@ -4,7 +4,8 @@ import torch
 
 from foreact.codecs.text import HashedWordEncoder
 from foreact.errors import ConfigurationError, ForeactError, InputError
-from foreact.policy.policy import Networks, Policy
+from foreact.policy.networks import Networks
+from foreact.policy.policy import Policy
 from foreact.policy.session import Session
 
 STATE = np.array([0.1, -0.2, 0.5], np.float32)

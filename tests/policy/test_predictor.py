@@ -13,7 +13,9 @@ from torch import Tensor
 from foreact.codecs.text import HashedWordEncoder
 from foreact.data.batch import TrainingSequence, collate
 from foreact.errors import ConfigurationError
-from foreact.policy.predictor import Ahead, InferenceConfig, Predictor, Rollout
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Ahead, Rollout
 from foreact.recipes import get_recipe
 from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig, corrupt
 from foreact.training.loss import network_inputs
@@ -112,6 +114,7 @@ def teacher_forced(
         ),
         action_given=torch.zeros(action.shape[:3], dtype=torch.bool),
         text_dropped=torch.zeros(1, dtype=torch.bool),
+        channel_mask=sequence.channel_mask[None],
     )
     text = text_encoder(model).encode([WORDS])
     inputs = network_inputs(model, corrupted, layout)
@@ -162,7 +165,6 @@ def test_relative_actions_enter_in_inference_as_they_do_in_training(tiny) -> Non
         CorruptionConfig(),
         [torch.Generator().manual_seed(0)],
         max_frames=8,
-        channel_mask=predictor.channel_mask,
         relative_actions=True,
     )
     rollout = started(predictor, sequence)
@@ -200,6 +202,7 @@ def full_width_sequence(sizes: TransformerConfig, num_frames: int) -> TrainingSe
         action_valid=torch.ones(actions.shape[:2], dtype=torch.bool),
         frame_valid=torch.ones(num_frames, dtype=torch.bool),
         instruction=WORDS,
+        channel_mask=torch.ones(sizes.action_channels, dtype=torch.bool),
     )
 
 

@@ -18,8 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foreact.errors import CheckpointError
-from foreact.policy.policy import Networks, Policy
-from foreact.policy.published import load_published
+from foreact.policy.loading import load_published
+from foreact.policy.networks import Networks
+from foreact.policy.policy import Policy
 from foreact.policy.replay import SETTINGS_FILE, TENSORS_FILE, Recording, replay
 
 FOLDERS = {path.parent.name: path.parent for path in sorted(Path(__file__).parents[1].glob("golden/*/trace.json"))}

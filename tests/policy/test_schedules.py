@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foreact.errors import ConfigurationError, UnknownNameError
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import InferenceConfig
-from foreact.policy.published import published_settings
 from foreact.policy.schedules import SCHEDULES, Schedule, apply_schedule, describe_steps, get_schedule
+from foreact.policy.storage.published import published_settings
 
 STATE = np.array([0.1, -0.2, 0.5], np.float32)
 RELEASED = {"lingbot-va-posttrain-libero-long": 20, "lingbot-va-posttrain-robotwin": 25}

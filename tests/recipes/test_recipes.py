@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import foreact
-from foreact.description.subject import subject_of_recipe
+from foreact.cost.subject import subject_of_recipe
 from foreact.errors import UnknownNameError
 from foreact.recipes import RECIPES, get_recipe
 from foreact.simulation.tasks import TASKS
@@ -32,7 +32,7 @@ def test_it_imagines_as_it_was_trained(name):
     assert recipe.inference.latent_frames_per_chunk <= recipe.batch.max_chunk
 
 
-@pytest.mark.parametrize("name", ["small", "wan5b", "wan5b-shared"])
+@pytest.mark.parametrize("name", ["small", *(name for name in RECIPES if name.startswith(("wan5b", "shared")))])
 def test_no_history_is_longer_than_the_longest_sequence_it_learned_from(name):
     recipe = get_recipe(name)
     assert recipe.inference.window <= recipe.batch.max_frames
@@ -57,7 +57,7 @@ def test_post_training_is_as_published():
     assert get_recipe("wan5b").precision == "bfloat16"
 
 
-@pytest.mark.parametrize("name", ["wan5b", "wan5b-shared"])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith(("wan5b", "shared"))])
 def test_the_full_size_keeps_no_layer_for_the_backward_pass(name):
     assert get_recipe(name).batch.recompute
 

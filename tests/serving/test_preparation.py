@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from foreact.errors import UnknownNameError
-from foreact.policy.checkpoint import save_policy
 from foreact.policy.policy import Policy
+from foreact.policy.storage.checkpoint import save_policy
 from foreact.serving.preparation import prepare, warm_up
 
 

@@ -31,8 +31,8 @@ from foreact.control.link import Patience
 from foreact.control.protocol import RefusalError
 from foreact.control.worker import VirtualWorker
 from foreact.errors import ConfigurationError, UnknownNameError
-from foreact.policy.checkpoint import save_policy
 from foreact.policy.controllers import PolicyController, control_config
+from foreact.policy.storage.checkpoint import save_policy
 from foreact.serving.config import ServerConfig
 from foreact.serving.engine import Engine
 from foreact.serving.host import Host

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from foreact.errors import UnknownNameError
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.studies.catalogue import STUDIES, get_study
 from foreact.studies.catalogue.ablations import NONE, SHARED, SHARED_TIME
 from foreact.studies.catalogue.compute import COARSE, FINE, OWN

@@ -14,7 +14,7 @@ from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError, DatasetError
 from foreact.evaluation.demonstrations import CollectionConfig
 from foreact.evaluation.suite import EvaluationConfig
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.studies.cells import Cell, Study
 from foreact.studies.claims import Claim
 from foreact.studies.demonstrations import Demonstrations, Recorded
@@ -27,7 +27,7 @@ from foreact.studies.store import Store
 from foreact.studies.work import digest
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 from foreact.training.step import BatchConfig
 
 ROBOT = Path(__file__).parents[1] / "training" / "toy.toml"

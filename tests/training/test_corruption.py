@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -18,8 +20,9 @@ def generators(seeds: list[int]) -> list[torch.Generator]:
 
 
 def corrupted(batch: Batch, seeds: list[int], layout: ChunkLayout = LAYOUT, **settings) -> CorruptedBatch:
+    batch = replace(batch, channel_mask=CHANNELS.expand(len(batch.actions), -1))
     config = CorruptionConfig(**settings)
-    return corrupt(batch, layout, config, generators(seeds), max_frames=MAX_FRAMES, channel_mask=CHANNELS)
+    return corrupt(batch, layout, config, generators(seeds), max_frames=MAX_FRAMES)
 
 
 def many(tiny, count: int = 400, **settings) -> tuple[Batch, CorruptedBatch]:

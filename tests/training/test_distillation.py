@@ -14,7 +14,7 @@ from foreact.data.batch import collate
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.flow.solver import integrate
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.policy.schedules import apply_schedule
 from foreact.training.corruption import CorruptedBatch, CorruptionConfig, corrupt
 from foreact.training.distillation import (
@@ -46,14 +46,13 @@ def noised(tiny, policy, *, num_chunks: int = 1, at_noise: bool = True, **given)
         corruption = replace(corruption, video_times=(0.0, 1.0), action_times=(0.0, 1.0))
     layout = ChunkLayout(num_frames=1 + num_chunks * chunk, frames_per_chunk=chunk, window=config.window)
     batch = collate([tiny.sequence(layout.num_frames, seed=3)])
-    mask = torch.from_numpy(policy.codec.mask.copy())
-    made = corrupt(batch, layout, corruption, [torch.Generator().manual_seed(7)], max_frames=20, channel_mask=mask)
+    made = corrupt(batch, layout, corruption, [torch.Generator().manual_seed(7)], max_frames=20)
     return made, layout
 
 
 def targets_of(policy, averaged=None) -> ConsistencyTargets:
-    model, mask = policy.networks.model, torch.from_numpy(policy.codec.mask.copy())
-    return ConsistencyTargets(model, averaged or model, policy.networks.text_encoder, policy.config, mask)
+    model = policy.networks.model
+    return ConsistencyTargets(model, averaged or model, policy.networks.text_encoder, policy.config)
 
 
 def text_of(policy, instruction: str = "push it"):

@@ -14,6 +14,7 @@ def sequence(name: str) -> TrainingSequence:
         action_valid=torch.ones(2, 1, dtype=torch.bool),
         frame_valid=torch.ones(2, dtype=torch.bool),
         instruction="",
+        channel_mask=torch.ones(30, dtype=torch.bool),
         name=name,
     )
 

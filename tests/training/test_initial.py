@@ -12,12 +12,13 @@ import torch
 from foreact.commands import init
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.checkpoint import load
-from foreact.policy.initial import load_initial
+from foreact.policy.loading import load
+from foreact.policy.storage.initial import load_initial
 from foreact.shards import TensorFolder
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
-from foreact.training.run import POLICY_FOLDER, Recipe, begin, train
+from foreact.training.recipe import Recipe
+from foreact.training.run import POLICY_FOLDER, begin, train
 from foreact.training.step import BatchConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden/no_guidance"

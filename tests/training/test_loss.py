@@ -27,16 +27,14 @@ def model(tiny) -> WorldActionModel:
 
 
 def corrupted(batch: Batch, layout: ChunkLayout = LAYOUT) -> CorruptedBatch:
-    """The channels that the sequences use are those that hold anything."""
     seeds = [torch.Generator().manual_seed(n) for n in range(len(batch.instructions))]
-    used = batch.actions.flatten(0, 2).any(dim=0)
-    return corrupt(batch, layout, CorruptionConfig(), seeds, max_frames=8, channel_mask=used)
+    return corrupt(batch, layout, CorruptionConfig(), seeds, max_frames=8)
 
 
-def losses(model, batch: Batch, noised: CorruptedBatch, mask: Tensor, layout=LAYOUT, **changes) -> Losses:
+def losses(model, batch: Batch, noised: CorruptedBatch, layout=LAYOUT, **changes) -> Losses:
     text = HashedWordEncoder(dim=8).encode(list(batch.instructions))
     context = model.read_text(text.tokens, text.lengths)
-    return velocity_losses(model, batch, noised, context, layout, channel_mask=mask, **changes)
+    return velocity_losses(model, batch, noised, context, layout, **changes)
 
 
 def total_and_gradients(model, *given, **changes) -> tuple[Losses, dict[str, Tensor]]:
@@ -61,7 +59,7 @@ def test_it_is_the_mean_squared_error_of_what_counts(tiny, model, mask) -> None:
     valid[0, 6, 2:] = False
     batch = replace(batch, action_valid=valid)
     noised = corrupted(batch)
-    result = losses(model, batch, noised, mask)
+    result = losses(model, batch, noised)
     text = HashedWordEncoder(dim=8).encode(list(batch.instructions))
     video, action = network_inputs(model, noised, LAYOUT)
     attention = MaskedAttention(LAYOUT)
@@ -83,26 +81,26 @@ def test_it_is_the_mean_squared_error_of_what_counts(tiny, model, mask) -> None:
 @pytest.mark.parametrize(
     "mode", [{}, {"imagines": False}, {"forward_dynamics": True}], ids=["policy", "reactive", "forward dynamics"]
 )
-def test_fast_path_equals_the_mask(tiny, model, mask, mode: dict) -> None:
+def test_fast_path_equals_the_mask(tiny, model, mode: dict) -> None:
     layout = replace(LAYOUT, **mode)
     batch = collate([tiny.sequence(7, seed=n) for n in range(2)])
     noised = corrupted(batch, layout)
-    fast = total_and_gradients(model, batch, noised, mask, layout)
-    slow = total_and_gradients(model, batch, noised, mask, layout, attention=MaskedAttention(layout))
+    fast = total_and_gradients(model, batch, noised, layout)
+    slow = total_and_gradients(model, batch, noised, layout, attention=MaskedAttention(layout))
     assert_close(fast, slow)
     assert (fast[0].dynamics > 0).all() == layout.imagines
     assert (fast[0].inverse > 0).all() != layout.forward_dynamics
 
 
-def test_forward_dynamics_learns_nothing_from_the_frames_it_is_asked_for(tiny, model, mask) -> None:
+def test_forward_dynamics_learns_nothing_from_the_frames_it_is_asked_for(tiny, model) -> None:
     """Other clean frames in the last chunk change nothing; other given actions change what is imagined."""
     layout = replace(LAYOUT, forward_dynamics=True)
     batch = collate([tiny.sequence(7, seed=1)])
     noised = corrupted(batch, layout)
-    plain = losses(model, batch, noised, mask, layout).dynamics
+    plain = losses(model, batch, noised, layout).dynamics
 
     def changed(**streams) -> Tensor:
-        return losses(model, batch, replace(noised, **streams), mask, layout).dynamics
+        return losses(model, batch, replace(noised, **streams), layout).dynamics
 
     other = noised.video.clean.clone()
     other[:, 5:] += 1
@@ -112,34 +110,34 @@ def test_forward_dynamics_learns_nothing_from_the_frames_it_is_asked_for(tiny, m
     assert (changed(action=replace(noised.action, noisy=given)) - plain).abs() > 1e-4
 
 
-def test_given_actions_count_for_nothing(tiny, model, mask) -> None:
+def test_given_actions_count_for_nothing(tiny, model) -> None:
     """The loss is the mean over the actions that are not given, whatever the velocities of those that are."""
     batch = collate([tiny.sequence(7, seed=1)])
     generator = [torch.Generator().manual_seed(0)]
     config = CorruptionConfig(action_prefix_probability=1.0)
-    noised = corrupt(batch, LAYOUT, config, generator, max_frames=8, channel_mask=mask)
+    noised = corrupt(batch, LAYOUT, config, generator, max_frames=8)
     given = noised.action_given
     assert given.any() and not given.all()
     assert (noised.action.noisy_time[given] == 1).all()
-    plain = losses(model, batch, noised, mask).inverse
+    plain = losses(model, batch, noised).inverse
     velocity = noised.action.velocity.masked_fill(given[..., None], 100.0)
     other = replace(noised, action=replace(noised.action, velocity=velocity))
-    torch.testing.assert_close(losses(model, batch, other, mask).inverse, plain)
+    torch.testing.assert_close(losses(model, batch, other).inverse, plain)
     velocity = noised.action.velocity.masked_fill(~given[..., None], 100.0)
     other = replace(noised, action=replace(noised.action, velocity=velocity))
-    assert losses(model, batch, other, mask).inverse > plain + 100
+    assert losses(model, batch, other).inverse > plain + 100
 
 
-def test_actions_whose_flow_time_rounds_to_one_still_count(tiny, model, mask) -> None:
+def test_actions_whose_flow_time_rounds_to_one_still_count(tiny, model) -> None:
     batch = collate([tiny.sequence(7, seed=1)])
     noised = corrupted(batch, LAYOUT)
     ones = torch.ones_like(noised.action.noisy_time)
-    assert losses(model, batch, replace(noised, action=replace(noised.action, noisy_time=ones)), mask).inverse > 0
+    assert losses(model, batch, replace(noised, action=replace(noised.action, noisy_time=ones))).inverse > 0
 
 
 @pytest.mark.parametrize("imagines", [True, False])
 @pytest.mark.filterwarnings("ignore:Mismatch dtype")
-def test_fast_path_equals_the_mask_in_bfloat16(tiny, model, mask, imagines: bool) -> None:
+def test_fast_path_equals_the_mask_in_bfloat16(tiny, model, imagines: bool) -> None:
     """Both round to 8 bits, at other places: measured, their gradients differ by 0.9 % of their length.
 
     From float32's either differs by as much (0.9 and 1.1 %), as any arithmetic of 8 bits does.
@@ -147,10 +145,10 @@ def test_fast_path_equals_the_mask_in_bfloat16(tiny, model, mask, imagines: bool
     layout = ChunkLayout(num_frames=3, frames_per_chunk=1, window=1, imagines=imagines)
     batch = collate([tiny.sequence(3, seed=1)])
     noised = corrupted(batch, layout)
-    exact = total_and_gradients(model, batch, noised, mask, layout)
+    exact = total_and_gradients(model, batch, noised, layout)
     with torch.autocast("cpu", torch.bfloat16):
-        fast = total_and_gradients(model, batch, noised, mask, layout)
-        slow = total_and_gradients(model, batch, noised, mask, layout, attention=MaskedAttention(layout))
+        fast = total_and_gradients(model, batch, noised, layout)
+        slow = total_and_gradients(model, batch, noised, layout, attention=MaskedAttention(layout))
     for one, other, tolerance in ((fast, slow, 1.5e-2), (fast, exact, 1.5e-2), (slow, exact, 1.5e-2)):
         for mine, theirs in zip(vars(one[0]).values(), vars(other[0]).values(), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=tolerance, atol=0)
@@ -176,21 +174,21 @@ class Kept(torch.autograd.graph.saved_tensors_hooks):
         return sum(size for address, size in storages.items() if address not in weights)
 
 
-def kept_bytes(tiny, mask: Tensor, num_layers: int, *, recompute: bool) -> int:
+def kept_bytes(tiny, num_layers: int, *, recompute: bool) -> int:
     model, batch = tiny.model(num_layers=num_layers), collate([tiny.sequence(7, seed=n) for n in range(2)])
     noised, text = corrupted(batch), HashedWordEncoder(dim=8).encode(list(batch.instructions))
     context, kept = model.read_text(text.tokens, text.lengths), Kept()
     with kept:
-        velocity_losses(model, batch, noised, context, LAYOUT, channel_mask=mask, recompute=recompute)
+        velocity_losses(model, batch, noised, context, LAYOUT, recompute=recompute)
     return kept.num_bytes(model)
 
 
-def test_recomputing_keeps_the_tokens_between_layers_alone(tiny, mask) -> None:
-    plain, recomputed = (kept_bytes(tiny, mask, 4, recompute=recompute) for recompute in (False, True))
+def test_recomputing_keeps_the_tokens_between_layers_alone(tiny) -> None:
+    plain, recomputed = (kept_bytes(tiny, 4, recompute=recompute) for recompute in (False, True))
     assert recomputed * 3 <= plain
     sizes, frames, batch = tiny.sizes(), 13, 2
     between = sizes.video_tokens * sizes.video_width + sizes.actions_per_latent_frame * sizes.action_width
-    assert kept_bytes(tiny, mask, 5, recompute=True) - recomputed == 4 * batch * frames * between
+    assert kept_bytes(tiny, 5, recompute=True) - recomputed == 4 * batch * frames * between
 
 
 def disturb_noise(stream, where: Tensor):
@@ -200,7 +198,7 @@ def disturb_noise(stream, where: Tensor):
     return replace(stream, velocity=torch.where(where, junk, stream.velocity))
 
 
-def test_invalid_targets_have_no_influence(tiny, model, mask) -> None:
+def test_invalid_targets_have_no_influence(tiny, model) -> None:
     batch = collate([tiny.sequence(7, seed=1)])
     actions, frames = batch.action_valid.clone(), batch.frame_valid.clone()
     actions[0, 6, 2:] = False
@@ -212,10 +210,10 @@ def test_invalid_targets_have_no_influence(tiny, model, mask) -> None:
         video=disturb_noise(noised.video, ~frames[:, 1:]),
         action=disturb_noise(noised.action, ~actions[:, 1:]),
     )
-    one = total_and_gradients(model, batch, noised, mask)
-    assert_close(one, total_and_gradients(model, batch, junk, mask), 0.0)
+    one = total_and_gradients(model, batch, noised)
+    assert_close(one, total_and_gradients(model, batch, junk), 0.0)
     counted = replace(batch, action_valid=torch.ones_like(actions))
-    assert not torch.equal(losses(model, counted, junk, mask).inverse, one[0].inverse)
+    assert not torch.equal(losses(model, counted, junk).inverse, one[0].inverse)
 
 
 def test_targets_of_unused_channels_have_no_influence(tiny, model, mask) -> None:
@@ -223,7 +221,7 @@ def test_targets_of_unused_channels_have_no_influence(tiny, model, mask) -> None
     noised = corrupted(batch)
     velocity = torch.where(mask, noised.action.velocity, 1000.0)
     junk = replace(noised, action=replace(noised.action, velocity=velocity))
-    one, other = (total_and_gradients(model, batch, n, mask) for n in (noised, junk))
+    one, other = (total_and_gradients(model, batch, n) for n in (noised, junk))
     assert_close(one, other, 0.0)
     unused = one[1]["action.head.weight"][~mask]
     assert not unused.any()
@@ -238,7 +236,7 @@ def test_unused_channels_of_the_input_have_no_influence(tiny, model, mask) -> No
     assert not action.values[..., ~mask].any()
 
 
-def test_padded_frames_have_no_influence(tiny, model, mask) -> None:
+def test_padded_frames_have_no_influence(tiny, model) -> None:
     """Whatever stands in the padding, it is in chunks of its own that nothing valid sees."""
     batch = collate([tiny.sequence(5, seed=1), tiny.sequence(7, seed=2)])
     noised = corrupted(batch)
@@ -255,32 +253,32 @@ def test_padded_frames_have_no_influence(tiny, model, mask) -> None:
         return replace(stream, **{name: junk(getattr(stream, name), start) for name, start in starts.items()})
 
     junk = replace(noised, video=filled(noised.video), action=filled(noised.action))
-    one, other = (total_and_gradients(model, batch, n, mask) for n in (noised, junk))
+    one, other = (total_and_gradients(model, batch, n) for n in (noised, junk))
     assert_close(one, other, 1e-6)
 
 
-def test_a_sample_without_anything_valid_counts_zero(tiny, model, mask) -> None:
+def test_a_sample_without_anything_valid_counts_zero(tiny, model) -> None:
     batch = collate([tiny.sequence(7)])
     nothing = replace(
         batch,
         action_valid=torch.zeros_like(batch.action_valid),
         frame_valid=torch.zeros_like(batch.frame_valid),
     )
-    result = losses(model, nothing, corrupted(batch), mask)
+    result = losses(model, nothing, corrupted(batch))
     assert result.dynamics.tolist() == [0.0] and result.inverse.tolist() == [0.0]
 
 
-def test_a_reactive_policy_predicts_no_video(tiny, model, mask) -> None:
+def test_a_reactive_policy_predicts_no_video(tiny, model) -> None:
     layout = replace(LAYOUT, imagines=False)
     batch = collate([tiny.sequence(7)])
     video, action = network_inputs(model, corrupted(batch, layout), layout)
     assert video.values.shape[1] == 7 and action.values.shape[1] == 13
-    result, gradients = total_and_gradients(model, batch, corrupted(batch, layout), mask, layout)
+    result, gradients = total_and_gradients(model, batch, corrupted(batch, layout), layout)
     assert result.dynamics.tolist() == [0.0]
     assert not gradients["video.head.weight"].any() and gradients["video.embed.weight"].any()
 
 
-def test_noisy_actions_of_a_reactive_policy_never_see_their_future(tiny, model, mask) -> None:
+def test_noisy_actions_of_a_reactive_policy_never_see_their_future(tiny, model) -> None:
     """Other video in the last chunk changes nothing that is predicted."""
     layout = replace(LAYOUT, imagines=False)
     batch = collate([tiny.sequence(7)])
@@ -288,8 +286,6 @@ def test_noisy_actions_of_a_reactive_policy_never_see_their_future(tiny, model, 
     clean = noised.video.clean.clone()
     clean[:, 5:] += 3
     future = replace(noised, video=replace(noised.video, clean=clean))
-    assert torch.equal(
-        losses(model, batch, noised, mask, layout).inverse, losses(model, batch, future, mask, layout).inverse
-    )
-    imagining = [losses(model, batch, n, mask).inverse for n in (corrupted(batch), future)]
+    assert torch.equal(losses(model, batch, noised, layout).inverse, losses(model, batch, future, layout).inverse)
+    imagining = [losses(model, batch, n).inverse for n in (corrupted(batch), future)]
     assert not torch.allclose(*imagining)

@@ -32,7 +32,6 @@ def learner_of(
         HashedWordEncoder(dim=8),
         batch=batch,
         corruption=corruption or CorruptionConfig(),
-        channel_mask=tiny.embodiment().channel_mask,
         seed=seed,
         **settings,
     )

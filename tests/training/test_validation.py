@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from foreact.policy.predictor import Prediction
+from foreact.policy.rollout import Prediction
 from foreact.training.validation import open_loop_error, predict_chunks
 
 

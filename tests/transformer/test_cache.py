@@ -163,3 +163,22 @@ def test_observing_beside_imagined_entries_is_refused() -> None:
 def test_empty_caches_are_refused(change: dict) -> None:
     with pytest.raises(ConfigurationError, match="KV cache"):
         new_cache(**change)
+
+
+@given(window=st.integers(1, 4), before=st.integers(1, 9), num_frames=st.integers(1, 2), imagines=st.booleans())
+def test_what_actions_see_is_said_in_the_order_in_which_it_lies(window, before, num_frames, imagines) -> None:
+    cache = new_cache(window=window)
+    for frame in range(before):
+        observe(cache, [frame])
+    new = list(range(before, before + num_frames))
+    if imagines:
+        video = entries(new, VIDEO, 0.25)
+        cache.write_scratch(0, video, -video, num_frames * VIDEO)
+        cache.append_imagined(num_frames * VIDEO)
+    own = entries(new, ACTION, 0.5)
+    keys, _ = cache.write_scratch(0, own, -own, num_frames * ACTION)
+    said = cache.seen_by_actions(num_frames)
+    assert keys[0, 0, :, 0].tolist() == [frame + (0.5 if is_action else 0.25) for frame, is_action, _ in said]
+    for frame, is_action in {entry[:2] for entry in said}:
+        tokens = [token for *kind, token in said if kind == [frame, is_action]]
+        assert tokens == list(range(ACTION if is_action else VIDEO)), "tokens of a frame lie in their order"

@@ -13,8 +13,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from foreact.codecs.text import TextEmbedding
-from foreact.description.passes import Past, action_step
-from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
+from foreact.cost.passes import Past, action_step
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Rollout
 from foreact.recipes import get_recipe
 from foreact.transformer.attention import CachedAttention
 from foreact.transformer.block import gelu

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import foreact
-from foreact.errors import InputError
+from foreact.errors import ConfigurationError, InputError
 from foreact.viewing.choices import PlayChoices
 from foreact.viewing.engine import PlayEngine
 from foreact.viewing.episode import Snapshot
@@ -43,6 +44,7 @@ def test_an_episode_is_shown_paused_and_begun_anew(policies) -> None:
     with PlayEngine(policies, PlayChoices(task="lift_cube"), urgent=False) as engine:
         engine.set_speed(0.5)
         first = until(engine, lambda s: s.num_chunks >= 1 and len(s.errors) > 3)
+        assert first.attention is None  # nobody watches
         assert first.phase == "running" and first.number == 1
         assert first.seen.shape == first.imagined.shape == (64, 64, 3)
         assert first.film.shape == (8, 64, 64, 3)
@@ -57,9 +59,12 @@ def test_an_episode_is_shown_paused_and_begun_anew(policies) -> None:
         time.sleep(0.3)
         assert engine.snapshot().poses.step == paused.poses.step
 
+        engine.watch_attention(True)
         engine.next_chunk()
         later = until(engine, lambda s: s.num_chunks > paused.num_chunks and s.phase == "paused")
         assert later.num_chunks == paused.num_chunks + 1
+        found = until(engine, lambda s: s.attention is not None or engine.next_chunk()).attention
+        assert found.shape[1] == 400 and found.std() > 10
 
         engine.restart(paused=True)
         again = until(engine, lambda s: s.number == 2)
@@ -86,6 +91,15 @@ def test_a_cube_is_moved_by_hand_and_a_film_of_it_is_written(policies, tmp_path)
         assert over.late_share is not None
         written = engine.save_film(tmp_path / "film.mp4").result(60)
         assert written.stat().st_size > 2000
+        if find_spec("rerun"):
+            assert _entities(engine.save_recording(tmp_path / "episode.rrd").result(60)) >= {
+                "/cameras/top/seen",
+                "/cameras/top/imagined",
+                "/actions/left/executed",
+            }
+        else:
+            with pytest.raises(ConfigurationError, match="rerun-sdk is not installed"):
+                engine.save_recording(tmp_path / "episode.rrd").result(60)
 
 
 def test_steps_latency_and_policy_are_chosen(policies) -> None:
@@ -107,7 +121,7 @@ def test_steps_latency_and_policy_are_chosen(policies) -> None:
         engine.restart(PlayChoices(task="reach_cube", policy="tiny-reactive", controller="naive"))
         failed = _until_failed(engine)
         assert "policy under naive control" in failed.problem
-        with pytest.raises(InputError, match="film of the episode; got: none that is over"):
+        with pytest.raises(InputError, match="episode to save; got: none that is over"):
             engine.save_film(Path("film.mp4")).result(60)
 
 
@@ -115,6 +129,13 @@ def test_a_policy_of_another_robot_is_refused(tiny) -> None:
     policy = tiny.policy()
     with PlayEngine(lambda name: policy, PlayChoices(), urgent=False) as engine:
         assert "policy to play with; got: one that drives 'toy', 3 joints" in _until_failed(engine).problem
+
+
+def _entities(recording: Path) -> set[str]:
+    """The paths of what a recording holds, read by Rerun itself."""
+    from rerun.chunk import RrdReader
+
+    return {chunk.entity_path for chunk in RrdReader(recording).stream()}
 
 
 def _until_failed(engine: PlayEngine) -> Snapshot:

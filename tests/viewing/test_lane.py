@@ -63,7 +63,7 @@ def test_a_page_without_a_browser_draws_every_instant_of_an_episode(tmp_path) ->
             page.update()
             time.sleep(0.02)
             assert time.monotonic() < deadline_s
-        page._save(None)
+        page._save("Film", None)
         assert [path.suffix for path in tmp_path.iterdir()] == [".mp4"]
     finally:
         page.close()

@@ -146,7 +146,6 @@ def test_from_an_episode_to_a_loss(tiny, tmp_path) -> None:
             HashedWordEncoder(dim=8),
             batch=BatchConfig(global_batch=1, micro_batch=1, max_frames=6, max_chunk=2, window=(2, 4)),
             corruption=CorruptionConfig(),
-            channel_mask=codec.mask,
             seed=0,
         )
         learner.accumulate_gradients(0)

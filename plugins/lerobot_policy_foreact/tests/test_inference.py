@@ -9,8 +9,7 @@ import torch
 from foreact.control.client import Client
 from foreact.control.controller import Turn
 from foreact.errors import ConfigurationError, InputError
-from foreact.policy.checkpoint import with_settings
-from foreact.policy.policy import Policy
+from foreact.policy.policy import Policy, with_settings
 from foreact.serving.background import serving
 from foreact.serving.config import ServerConfig
 from foreact.types import Observation

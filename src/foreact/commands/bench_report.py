@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from foreact.commands.progress import console
-from foreact.description.accelerator import Accelerator
-from foreact.description.subject import Subject
-from foreact.measurement.ceilings import peak_bytes
-from foreact.measurement.chunks import Timing
+from foreact.commands.progress import bold, console
+from foreact.cost.accelerator import Accelerator
+from foreact.cost.ceilings import peak_bytes
+from foreact.cost.chunks import Timing
+from foreact.cost.subject import Subject
 
 STAGES = ("encode", "append", "imagine", "decode_actions")
 
@@ -39,7 +39,7 @@ def tell(
 ) -> None:
     """Print a table: one line for each length of history and number of sessions."""
     console.print(
-        f"[bold]{subject.name}[/], {ceilings.name}: {ceilings.flops_per_s / 1e12:.3g} TFLOP/s in matrix "
+        f"{bold(subject.name)}, {ceilings.name}: {ceilings.flops_per_s / 1e12:.3g} TFLOP/s in matrix "
         f"products, {ceilings.bytes_per_s / 1e9:.3g} GB/s in copies, measured now. Medians, milliseconds."
     )
     names = ("past", "n", "encode", "append", "imagine", "actions", "chunk", "±", "floor", "share", "chunks/s")

@@ -6,11 +6,16 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
+from foreact.codecs.video_vae import VideoVAE
 from foreact.commands.progress import console
 from foreact.data.episodes import EpisodeDataset
+from foreact.data.mixture import Part, read_parts
 from foreact.data.renaming import parse_renames, propose_renames
 from foreact.embodiments import Embodiment
-from foreact.training.run import Recipe
+from foreact.errors import CheckpointError, DatasetError
+from foreact.policy.storage.assembly import VAE_FOLDER
+from foreact.policy.storage.checkpoint import CONFIG_FILE, find_policy
+from foreact.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,23 +27,48 @@ class DataOptions:
     latents: Path | None = None
     """Folder of the latents; by default with each dataset, or in the user's cache where one may not write there."""
 
-    def open(self, roots: Iterable[Path], robot: Embodiment) -> list[EpisodeDataset]:
-        """Return the datasets under the names that the robot's file uses.
+    def open(self, names: Iterable[Path], robot: Embodiment) -> list[EpisodeDataset]:
+        """Return one robot's datasets, under the names that its file uses; of a mixture those of that robot.
+
+        Args:
+            names: Folders, names on the hub ("owner/name"), mixtures (`*.toml`).
+            robot: Whose.
 
         Raises:
-            DatasetError: A dataset cannot be read, or lacks a name.
+            DatasetError: A dataset cannot be had or read, or lacks a name, or none is of the robot.
         """
-        return [self._open(root, robot) for root in roots]
+        parts = self.parts(names, robot)
+        own = [part.dataset for part in parts if part.embodiment in (None, robot)]
+        if parts and not own:
+            got = ", ".join(sorted({part.embodiment.name for part in parts if part.embodiment}))
+            raise DatasetError(
+                f"datasets of the robot {robot.name!r}", got=f"a mixture of {got}", allowed="one or more"
+            )
+        return own
 
-    def _open(self, root: Path, robot: Embodiment) -> EpisodeDataset:
-        dataset = EpisodeDataset(root)
+    def parts(self, names: Iterable[Path], robot: Embodiment) -> list[Part]:
+        """Return all datasets, each under the names that its own robot's file uses.
+
+        Args:
+            names: Folders, names on the hub ("owner/name"), mixtures (`*.toml`).
+            robot: Of those that name no other.
+
+        Raises:
+            DatasetError: A dataset cannot be had or read, or lacks a name.
+        """
+        found = read_parts(names)
+        return [replace(part, dataset=self._renamed(part.dataset, part.embodiment or robot)) for part in found]
+
+    def _renamed(self, dataset: EpisodeDataset, robot: Embodiment) -> EpisodeDataset:
+        if dataset.renames:  # as the mixture says
+            return dataset
         renames = parse_renames(self.rename)
         own = {name: new for name, new in renames.items() if name in dataset.features or len(renames) == 1}
         if own:
             return dataset.renamed(own)
         proposed = propose_renames(dataset.camera_keys, robot.cameras)
         for name, new in proposed.items():
-            console.print(f"{root}: {name} is taken for the camera {new}.", markup=False)
+            console.print(f"{dataset.root}: {name} is taken for the camera {new}.", markup=False)
         return dataset.renamed(proposed) if proposed else dataset
 
 
@@ -62,6 +92,21 @@ class RobotOptions:
 
 
 Robot = OmitArgPrefixes[RobotOptions]
+
+
+def open_vae(name: Path) -> VideoVAE:
+    """Return a video VAE: of its own folder, or of a policy, by folder or name.
+
+    Raises:
+        CheckpointError: There is neither, or it is damaged.
+    """
+    if (name / CONFIG_FILE).is_file() and not (name / VAE_FOLDER).is_dir():
+        return VideoVAE.from_pretrained(name)
+    try:
+        return VideoVAE.from_pretrained(find_policy(name) / VAE_FOLDER)
+    except CheckpointError as error:
+        cure = "its folder (`foreact train-vae` makes one: OUT/vae), or a policy's name or folder for the one it has"
+        raise CheckpointError(f"video VAE {name}", got=error, allowed=cure) from error
 
 
 def fit_to_robot(recipe: Recipe, named: Recipe, spatial_factor: int) -> Recipe:

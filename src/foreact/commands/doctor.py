@@ -16,12 +16,13 @@ from foreact.commands.progress import console
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.examination import Examination, examine, to_plain
 from foreact.data.findings import Finding
+from foreact.data.mixture import find_dataset
 from foreact.data.renaming import parse_renames, propose_renames
 from foreact.embodiments import Embodiment, load_embodiment
 from foreact.embodiments.proposal import propose
 from foreact.errors import DatasetError
 from foreact.evaluation.open_loop import compare_joints
-from foreact.policy.checkpoint import load
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
 
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -61,7 +62,7 @@ class Settings:
 
 def run(settings: Settings) -> None:
     """Examine, print, and write the page."""
-    dataset = EpisodeDataset(settings.data, renames=parse_renames(settings.rename))
+    dataset = EpisodeDataset(find_dataset(settings.data), renames=parse_renames(settings.rename))
     policy = None if settings.policy is None else load(settings.policy, device=settings.machine.use())
     robot, notes = _robot(dataset, settings, policy)
     if robot is not None and (renames := propose_renames(dataset.camera_keys, robot.cameras)):

@@ -9,6 +9,7 @@ import tyro
 
 from foreact.commands.progress import console
 from foreact.data.episodes import EpisodeDataset
+from foreact.data.mixture import find_dataset
 from foreact.data.renaming import ACTION, CAMERA_PREFIX, STATE, parse_renames
 from foreact.embodiments.proposal import Recorded, entry_names, propose, to_toml
 from foreact.errors import ConfigurationError
@@ -45,7 +46,7 @@ def run(settings: Settings) -> None:
     """Propose, say what is to be checked, and write the file."""
     if settings.out.exists() and not settings.force:
         raise ConfigurationError(f"file {settings.out}", got="one that exists", cure="choose another name, or --force")
-    dataset = EpisodeDataset(settings.data, renames=parse_renames(settings.rename))
+    dataset = EpisodeDataset(find_dataset(settings.data), renames=parse_renames(settings.rename))
     robot, notes = propose(look_at(dataset), height=settings.height, width=settings.width)
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(settings.out, to_toml(robot, notes).encode())
@@ -73,4 +74,5 @@ def look_at(dataset: EpisodeDataset) -> Recorded:
         cameras=tuple(key.removeprefix(CAMERA_PREFIX) for key in dataset.camera_keys),
         actions=np.concatenate([e.column(ACTION) for e in episodes]).astype(np.float64),
         states=np.concatenate([e.column(STATE) for e in episodes]).astype(np.float64),
+        first_rows=tuple(np.cumsum([0, *(e.length for e in episodes[:-1])]).tolist()),
     )

@@ -2,9 +2,9 @@
 
 from foreact.commands.options import DenoisingOptions, MachineOptions
 from foreact.commands.progress import console
-from foreact.policy.checkpoint import load
 from foreact.policy.compiled import warm_up
 from foreact.policy.controllers import with_room
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import apply_schedule
 

@@ -12,7 +12,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from foreact.commands.progress import use_device
 from foreact.errors import UnknownNameError
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.schedules import SCHEDULES, get_schedule
 
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from foreact.commands.options import Machine, MachineOptions, named, shipped_policies
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.errors import ConfigurationError
 from foreact.evaluation.reproduce import TrialLedger, choose_worlds, load_for, run_worlds
 from foreact.evaluation.reproduction_report import PAGE_FILE, write_report
@@ -74,7 +74,7 @@ def run(settings: Settings) -> None:
     else:
         report = _serve(entry, policy, folder, name, num_episodes, settings)
     console.print(_result_table(report))
-    console.print(f"The report is [bold]{folder / PAGE_FILE}[/].")
+    console.print(f"The report is {bold(folder / PAGE_FILE)}.")
     return None
 
 

@@ -11,9 +11,9 @@ from rich.table import Table
 from foreact.commands.options import Machine, MachineOptions
 from foreact.commands.progress import console, progress_bar
 from foreact.errors import ConfigurationError
-from foreact.policy.placement import Placement, Precision, Quantization
-from foreact.policy.published import load_published
+from foreact.policy.loading import load_published
 from foreact.policy.replay import Agreement, Recording, replay
+from foreact.policy.storage.placement import Placement, Precision, Quantization
 
 DISAGREES = 1
 """Exit status when a tensor is further from the recording than is tolerated."""

@@ -1,5 +1,6 @@
 """Training sequences, and batches of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,6 +27,8 @@ class TrainingSequence:
     frame_valid: Bool[Tensor, " frames"]
     """False where the last image was repeated."""
     instruction: str
+    channel_mask: Bool[Tensor, " action_channels"]
+    """Action channels that its robot has; the others are zero."""
     name: str = ""
     """Which episode it is, for messages."""
 
@@ -33,6 +36,12 @@ class TrainingSequence:
     def num_frames(self) -> int:
         """Latent frames."""
         return self.latents.shape[1]
+
+    @property
+    def shape_of_frame(self) -> tuple[int, int, int]:
+        """Rows and columns of a latent frame, and the actions that lead to it: what robots may differ in."""
+        _, _, rows, columns = self.latents.shape
+        return rows, columns, self.actions.shape[1]
 
     def fill_chunks(self, frames_per_chunk: int) -> "TrainingSequence":
         """Return the sequence lengthened to whole chunks (the first frame is one by itself).
@@ -81,6 +90,7 @@ class Batch:
     action_valid: Bool[Tensor, "batch frames actions"]
     frame_valid: Bool[Tensor, "batch frames"]
     instructions: tuple[str, ...]
+    channel_mask: Bool[Tensor, "batch action_channels"]
 
     @property
     def num_frames(self) -> int:
@@ -89,7 +99,7 @@ class Batch:
 
 
 def collate(sequences: list[TrainingSequence]) -> Batch:
-    """Return the sequences as one batch, padded with zeros to the longest."""
+    """Return the sequences, all of one shape of latent and of as many actions, padded with zeros to the longest."""
     longest = max(sequence.num_frames for sequence in sequences)
 
     def stack(name: str, axis: int) -> Tensor:
@@ -107,23 +117,32 @@ def collate(sequences: list[TrainingSequence]) -> Batch:
         action_valid=stack("action_valid", 0),
         frame_valid=stack("frame_valid", 0),
         instructions=tuple(sequence.instruction for sequence in sequences),
+        channel_mask=torch.stack([sequence.channel_mask for sequence in sequences]),
     )
 
 
 class SequenceSampler:
-    """Draws sequences uniformly over sources, then over a source's episodes.
+    """Draws sequences, sources by their weights and a source's episodes uniformly.
 
     Stateless: what sample `index` of step `step` is depends on the seed alone, so a resumed run, or one on another
     number of devices, draws the same.
     """
 
-    def __init__(self, sources: list[list[TrainingSequence]], *, max_frames: int, seed: int):
+    def __init__(
+        self,
+        sources: list[list[TrainingSequence]],
+        *,
+        max_frames: int,
+        seed: int,
+        weights: Sequence[float] | None = None,
+    ):
         """Keep the sources.
 
         Args:
             sources: One list of sequences per dataset.
             max_frames: Longer sequences are cropped at random to this many latent frames.
             seed: Of all draws.
+            weights: How often each source is drawn, relative to the others; None: all equally often.
 
         Raises:
             DatasetError: There is nothing to draw from.
@@ -131,13 +150,18 @@ class SequenceSampler:
         if not sources or not all(sources):
             raise DatasetError("training data", got="a source without episodes", allowed="at least one episode each")
         self._sources = sources
+        # Sources drawn equally often are drawn as they always were: old runs are resumed as they were begun.
+        self._shares = None if weights is None or len(set(weights)) == 1 else np.array(weights) / sum(weights)
         self._max_frames = max_frames
         self._seed = seed
 
     def draw(self, step: int, index: int) -> TrainingSequence:
         """Return sample `index` of the global batch of `step`."""
         rng = np.random.default_rng([self._seed, step, index])
-        source = self._sources[rng.integers(len(self._sources))]
+        if self._shares is None:
+            source = self._sources[rng.integers(len(self._sources))]
+        else:
+            source = self._sources[rng.choice(len(self._sources), p=self._shares)]
         sequence = source[rng.integers(len(source))]
         surplus = sequence.num_frames - self._max_frames
         if surplus <= 0:

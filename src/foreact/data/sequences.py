@@ -131,6 +131,7 @@ def make_sequence(
         action_valid=torch.from_numpy(valid).unflatten(0, (num_frames, per_frame)),
         frame_valid=torch.from_numpy(ends < episode.length),
         instruction=episode.instruction,
+        channel_mask=torch.from_numpy(codec.mask.copy()),
     )
 
 

@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from foreact.embodiments import Embodiment
 from foreact.errors import ConfigurationError
-from foreact.policy.checkpoint import CONFIG_FILE
 from foreact.policy.policy import Policy
 from foreact.policy.session import Session
+from foreact.policy.storage.checkpoint import CONFIG_FILE
 from foreact.policy.viewer import Frames, LatentViewer
 from foreact.trace import Trace
 

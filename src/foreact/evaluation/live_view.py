@@ -17,7 +17,7 @@ import numpy as np
 
 from foreact.control.dialogue import Placed
 from foreact.embodiments import Embodiment
-from foreact.errors import ConfigurationError
+from foreact.errors import ConfigurationError, install_command
 from foreact.evaluation.episodes import EpisodeRecord
 from foreact.evaluation.imagination import ChunkDecoder
 from foreact.files import write_whole
@@ -101,7 +101,7 @@ def _import_rerun() -> Any:
         import rerun
     except ImportError as error:
         raise ConfigurationError(
-            "view", got="rerun-sdk is not installed", cure="install it: pip install 'foreact[view]'"
+            "view", got="rerun-sdk is not installed", cure=f"install it: {install_command('view')}"
         ) from error
     return rerun
 
@@ -122,9 +122,17 @@ class LiveView:
         _name_series(stream, policy)
 
     @contextmanager
-    def watch(self, record: EpisodeRecord, title: str) -> Iterator[None]:
-        """Show an episode that runs meanwhile; at the end all of it has been sent."""
-        sender = EpisodeSender(self._stream, self._policy, record, title, first_step=self._next_step)
+    def watch(self, record: EpisodeRecord, title: str, *, open_loop: bool = False) -> Iterator[None]:
+        """Show an episode that runs meanwhile; at the end all of it has been sent.
+
+        Args:
+            record: Of the episode.
+            title: Of the episode.
+            open_loop: Each chunk was imagined upon the one before, not upon what was seen.
+        """
+        sender = EpisodeSender(
+            self._stream, self._policy, record, title, first_step=self._next_step, open_loop=open_loop
+        )
         over = Event()
         thread = Thread(target=_send_until, args=(sender, over), name="foreact-view", daemon=True)
         if self._live:
@@ -140,6 +148,16 @@ class LiveView:
             self._next_step += len(record.commands) + pause
 
 
+def write_recording(path: Path, policy: Policy, record: EpisodeRecord, title: str, *, open_loop: bool = False) -> None:
+    """Write one episode that is over as a Rerun recording (.rrd); opened by `rerun FILE`.
+
+    Raises:
+        ConfigurationError: The path does not end in .rrd, or Rerun is not installed.
+    """
+    with open_view(str(path), policy) as view, view.watch(record, title, open_loop=open_loop):
+        pass
+
+
 def _send_until(sender: "EpisodeSender", over: Event) -> None:
     while not over.wait(PERIOD_S):
         sender.send_new()
@@ -148,7 +166,16 @@ def _send_until(sender: "EpisodeSender", over: Event) -> None:
 class EpisodeSender:
     """Sends what is new in one episode's record. Times are control steps of the episode: what the robot lived."""
 
-    def __init__(self, stream: Any, policy: Policy, record: EpisodeRecord, title: str, *, first_step: int):
+    def __init__(
+        self,
+        stream: Any,
+        policy: Policy,
+        record: EpisodeRecord,
+        title: str,
+        *,
+        first_step: int,
+        open_loop: bool = False,
+    ):
         """Send the title.
 
         Args:
@@ -157,12 +184,13 @@ class EpisodeSender:
             record: Grows meanwhile.
             title: Of the episode.
             first_step: Where on the time line it begins.
+            open_loop: Each chunk was imagined upon the one before, not upon what was seen.
         """
         import rerun
 
         self._rerun, self._stream, self._policy, self._record = rerun, stream, policy, record
         self._first_step, self._timing = first_step, policy.embodiment.timing
-        self._decoder = ChunkDecoder(policy, record)
+        self._decoder = ChunkDecoder(policy, record, open_loop=open_loop)
         self._num_pictures, self._num_commands, self._num_answers = 0, 0, 0
         self._at(0)
         stream.log("events", rerun.TextLog(title, level="INFO"))

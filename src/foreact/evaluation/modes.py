@@ -19,7 +19,7 @@ from foreact.evaluation.statistics import bootstrap_interval, ratio_of_means
 from foreact.policy.committed import TRAIN
 from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import Prediction, Rollout
+from foreact.policy.rollout import Prediction, Rollout
 from foreact.policy.viewer import Frames, LatentViewer, hold_last, squared_errors
 from foreact.training.validation import counted_frames, relive
 

@@ -11,6 +11,7 @@ from foreact.data.batch import TrainingSequence
 from foreact.embodiments.actions import CHANNEL_NAMES
 from foreact.evaluation.canvas import mosaic
 from foreact.evaluation.modes import Answers, held_frame
+from foreact.evaluation.style import house_style
 from foreact.files import write_whole
 from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
@@ -38,6 +39,7 @@ def liveliest_chunk(sequence: TrainingSequence, frames_per_chunk: int) -> tuple[
     return max(chunks, key=lambda chunk: chunk[0], default=(0.0, slice(0, 0)))
 
 
+@house_style()
 def draw_modes(path: Path, policy: Policy, sequence: TrainingSequence, answers: Answers) -> None:
     """Draw what was recorded in one chunk and what the network answers, as a PNG."""
     rows, last = _pictures(policy, sequence, answers)
@@ -50,15 +52,14 @@ def draw_modes(path: Path, policy: Policy, sequence: TrainingSequence, answers: 
     for place, (axis, name) in enumerate(zip(axes.ravel(), names, strict=False)):
         for label, actions in joints.items():
             axis.plot((1 + np.arange(len(actions))) / hz, actions[:, place], label=label, **LINES[label])
-        axis.set_title(name, fontsize=9, loc="left", pad=3)
-        axis.tick_params(labelsize=7)
+        axis.set_title(name, pad=3)
     for axis in axes.ravel()[len(names) :]:
         axis.axis("off")
     for axis in axes[-1]:
-        axis.set_xlabel("time after the last picture seen (s)", fontsize=8)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=3, fontsize=8, frameon=False)
+        axis.set_xlabel("time after the last picture seen (s)")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="lower center", ncols=3)
     words = shorten(sequence.instruction, 80, placeholder=" ...")
-    figure.suptitle(f"One moment, asked four ways: “{words}”", fontsize=11)
+    figure.suptitle(f"One moment, asked four ways: “{words}”")
     write_whole(path, lambda target: figure.savefig(target, format="png", dpi=130))
 
 
@@ -99,15 +100,15 @@ def _draw_strip(figure, place, policy: Policy, rows: dict[str, Frames], last: Fr
     for axis in axes.ravel():
         axis.axis("off")
     axes[0, 0].imshow(mosaic({camera: clip[0] for camera, clip in last.items()}, layout, TILE))
-    axes[0, 0].set_title("last seen", fontsize=9)
+    axes[0, 0].set_title("last seen")
     for row, (label, clip) in zip(axes, rows.items(), strict=True):
         for axis, instant in zip(row[1:], instants, strict=True):
             axis.imshow(mosaic({camera: frames[instant] for camera, frames in clip.items()}, layout, TILE))
             if label == REAL:
-                axis.set_title(f"{(instant + 1) / camera_hz:.2f} s later", fontsize=9)
+                axis.set_title(f"{(instant + 1) / camera_hz:.2f} s later")
         told = label if label == REAL else f"{label}\n\nPSNR {_psnr_db(clip, rows[REAL]):.1f} dB"
         where = (-0.06, 0.5, "right") if label == REAL else (0.96, 0.5, "right")
-        row[0].text(where[0], where[1], told, ha=where[2], va="center", fontsize=9, transform=row[0].transAxes)
+        row[0].text(where[0], where[1], told, ha=where[2], va="center", transform=row[0].transAxes)
 
 
 def _psnr_db(clip: Frames, real: Frames) -> float:

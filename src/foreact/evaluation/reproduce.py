@@ -13,9 +13,10 @@ from foreact.evaluation.reproduction_report import TaskCount, build_report, writ
 from foreact.evaluation.reproductions import Reproduction
 from foreact.evaluation.suite import EvaluationConfig, evaluate
 from foreact.files import write_whole
-from foreact.policy.checkpoint import find_policy, load
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
-from foreact.policy.published import is_published_layout
+from foreact.policy.storage.checkpoint import find_policy
+from foreact.policy.storage.published import is_published_layout
 from foreact.serving.trials import Trial
 from foreact.settings import to_plain
 

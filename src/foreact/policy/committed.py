@@ -9,7 +9,8 @@ from torch import Tensor
 
 from foreact.embodiments import ActionCodec
 from foreact.errors import ConfigurationError, InputError
-from foreact.policy.predictor import Ahead, InferenceConfig
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.rollout import Ahead
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from foreact.codecs.text import TextEmbedding
-from foreact.policy.predictor import Ahead, Predictor
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Ahead
 
 
 def warm_up(predictor: Predictor, *, num_sessions: Iterable[int] = (1,)) -> float:

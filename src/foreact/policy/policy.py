@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +12,24 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from foreact.codecs.pixels import pixels_from_frames
-from foreact.codecs.text import TextEncoder
-from foreact.codecs.video_vae import EncoderStream, VideoVAE
+from foreact.codecs.video_vae import EncoderStream
 from foreact.codecs.weights import digest_weights
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.embodiments.cameras import check_clip, check_pictures
-from foreact.errors import ConfigurationError, InputError
+from foreact.errors import ConfigurationError, InputError, UnknownNameError
 from foreact.policy.committed import TRAIN, Committed
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.instructions import UnknownInstructionWarning, unknown_instruction
-from foreact.policy.predictor import Ahead, InferenceConfig, Prediction, Predictor
+from foreact.policy.networks import Networks
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Ahead, Prediction
 from foreact.policy.session import Session
+from foreact.policy.storage.checkpoint import save_policy
+from foreact.policy.storage.upload import push
 from foreact.trace import Trace, span_all
-from foreact.transformer.model import WorldActionModel
 from foreact.types import ActionChunk
 
 Images = Mapping[str, UInt8[np.ndarray, "_time _height _width 3"]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Networks:
-    """What a policy computes with; holds weights only, and may serve any number of sessions."""
-
-    model: WorldActionModel
-    """Trained."""
-    vae: VideoVAE
-    """Frozen."""
-    text_encoder: TextEncoder
-    """Frozen."""
-    text_files: Path | None = None
-    """The folder whose `text_encoder/` and `tokenizer/` a large encoder was read from; they are saved along."""
 
 
 class Policy:
@@ -100,14 +89,10 @@ class Policy:
 
     def save_pretrained(self, folder: Path | str, *, provenance: dict[str, Any] | None = None) -> None:
         """Write all that is needed to run the policy elsewhere; see `checkpoint.save_policy`."""
-        from foreact.policy.checkpoint import save_policy
-
         save_policy(self, Path(folder), provenance=provenance or {})
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload what `save_pretrained` writes to "owner/name" on the hub; return its address."""
-        from foreact.policy.upload import push
-
         return push(self, repository, private=private, token=token)
 
     def digest(self) -> str:
@@ -393,6 +378,19 @@ class Policy:
             raise InputError("open loop", got="nothing imagined", cure="call predict() of a policy that imagines")
         self.predictor.append_observed(session.rollout, prediction.latents, prediction.actions)
         session.prediction = None
+
+
+def with_settings(policy: Policy, **changes: Any) -> Policy:
+    """Return the policy with some inference settings changed, for example `with_settings(policy, video_steps=3)`.
+
+    Raises:
+        UnknownNameError: No such setting.
+        ConfigurationError: Settings that do not go together.
+    """
+    for name in changes:
+        if name not in InferenceConfig.__dataclass_fields__:
+            raise UnknownNameError("inference setting", name, InferenceConfig.__dataclass_fields__)
+    return policy.with_config(replace(policy.config, **changes))
 
 
 def _check_distinct(sessions: Sequence[Session]) -> None:

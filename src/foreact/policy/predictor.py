@@ -14,237 +14,28 @@ held at its observed value at flow time 1 while the rest is imagined.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from math import isfinite
-from typing import Literal, cast
+from dataclasses import replace
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from foreact.codecs.text import TextEmbedding
-from foreact.errors import CapacityError, ConfigurationError
+from foreact.errors import CapacityError
 from foreact.flow.guidance import guide
-from foreact.flow.solver import euler_times, integrate
-from foreact.policy.placement import free_bytes
+from foreact.flow.solver import integrate
+from foreact.policy.inference import InferenceConfig, cache_numbers
+from foreact.policy.rollout import Ahead, KnownFrames, Prediction, Rollout
+from foreact.policy.storage.placement import free_bytes
 from foreact.policy.together import KINDS, Kind, Together
-from foreact.trace import Trace, span_all
+from foreact.trace import span_all
 from foreact.transformer.cache import KVCache
-from foreact.transformer.model import TextContext, TransformerConfig, WorldActionModel
+from foreact.transformer.model import TextContext, WorldActionModel
 from foreact.transformer.tokens import patchify, unpatchify
 
 MOST_OF_FREE = 0.9
 """Of the free memory that a new session may take: the passes of those there are need some, too."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InferenceConfig:
-    """How a chunk is computed."""
-
-    latent_frames_per_chunk: int = 4
-    """K: latent frames imagined, and actions decoded, at once."""
-    window: int = 64
-    """Latent frames of history in the cache."""
-    video_steps: int = 5
-    """Denoising steps of the video chunk."""
-    s_stop: float = 1.0
-    """Flow time at which imagining stops; below 1 the actions read a half-finished video."""
-    action_steps: int = 10
-    """Denoising steps of the action chunk."""
-    video_guidance: float = 1.0
-    """Guidance scale of the video stream; 1 is none, and costs half."""
-    action_guidance: float = 1.0
-    """Guidance scale of the action stream."""
-    video_shift: float = 3.0
-    """Time shift of the video's steps; as in training."""
-    action_shift: float = 1.0
-    """Time shift of the actions' steps; as in training."""
-    imagines: bool = True
-    """False for a reactive policy: actions come straight from the history."""
-    first_frame: Literal["history", "chunk"] = "history"
-    """Where the first observed latent frame stands, as in training: in the cache by itself, or at the head of the
-    first chunk, which then imagines one latent frame less (the published weights)."""
-    asynchronous: bool = False
-    """A chunk may be asked for while actions are under way: makes room in the cache for a chunk of them."""
-    forward_dynamics: bool = False
-    """The network was trained to imagine where given actions lead."""
-    action_prefixes: bool = False
-    """The network was trained to go on from actions that are decided already."""
-    disagreement_threshold: float | None = None
-    """Distance of observed from imagined latents above which an asynchronous controller waits to see (`foreact
-    calibrate`); None: never."""
-    few_steps: bool = False
-    """The network was distilled (`foreact distill`): one step leads from noise to the end, and the schedules `one` and
-    `two` may be used."""
-    video_steps_executed: int | None = None
-    """Take only the first so many of the video's steps, and let the actions read what the last of them saw. None:
-    all of them, spaced anew up to `s_stop`."""
-
-    def __post_init__(self) -> None:
-        if self.action_steps < 1:
-            raise ConfigurationError("action_steps", got=self.action_steps, allowed="1 or more")
-        for name in ("video_guidance", "action_guidance"):
-            if not isfinite(getattr(self, name)):
-                raise ConfigurationError(name, got=getattr(self, name), allowed="a finite number; 1 is none")
-        euler_times(self.action_steps, shift=self.action_shift)
-        if self.imagines:
-            euler_times(self.video_steps, shift=self.video_shift, stop=self.s_stop)
-        if self.first_frame not in ("history", "chunk"):
-            raise ConfigurationError("first_frame", got=self.first_frame, allowed="history, chunk")
-        if self.first_frame == "chunk" and self.latent_frames_per_chunk < 2:
-            raise ConfigurationError(
-                "latent_frames_per_chunk with first_frame 'chunk'",
-                got=self.latent_frames_per_chunk,
-                allowed="2 or more",
-            )
-        threshold = self.disagreement_threshold
-        if threshold is not None and not (isfinite(threshold) and threshold >= 0):
-            raise ConfigurationError("disagreement_threshold", got=threshold, allowed="0 or more, or none")
-        self._check_steps_executed()
-        if self.forward_dynamics and (not self.imagines or self.first_frame == "chunk"):
-            raise ConfigurationError(
-                "forward_dynamics",
-                got=f"imagines {self.imagines}, first_frame {self.first_frame!r}",
-                allowed="a policy that imagines, its first frame in the history",
-            )
-        if self.latent_frames_per_chunk < 1 or self.window < 1:
-            raise ConfigurationError(
-                "chunk and window",
-                got=f"{self.latent_frames_per_chunk} and {self.window} latent frames",
-                allowed="1 or more",
-            )
-
-    def _check_steps_executed(self) -> None:
-        executed = self.video_steps_executed
-        if executed is None:
-            return
-        if not 1 <= executed <= self.video_steps:
-            allowed = f"1 to video_steps ({self.video_steps}), or none"
-            raise ConfigurationError("video_steps_executed", got=executed, allowed=allowed)
-        if self.s_stop != 1:
-            raise ConfigurationError(
-                "video_steps_executed beside s_stop", got=f"{executed} and {self.s_stop}", allowed="one of the two"
-            )
-
-    @property
-    def video_times(self) -> list[float]:
-        """Flow times that the video visits, from 0 on."""
-        times = euler_times(self.video_steps, shift=self.video_shift, stop=self.s_stop)
-        return times if self.video_steps_executed is None else times[: self.video_steps_executed + 1]
-
-    @property
-    def action_times(self) -> list[float]:
-        """Flow times that the actions visit, from 0 to 1."""
-        return euler_times(self.action_steps, shift=self.action_shift)
-
-    @property
-    def scratch_frames(self) -> int:
-        """Latent frames imagined at once, and as many that actions under way may push out of the window for a while."""
-        return self.latent_frames_per_chunk * (2 if self.asynchronous else 1)
-
-    @property
-    def cache_frames(self) -> int:
-        """Latent frames that a cache has room for: the window, and scratch space beside it."""
-        return self.window + self.scratch_frames
-
-    def as_driven(self) -> "InferenceConfig":
-        """Return the settings under which the largest cache is made: with room for actions under way, if it learned to.
-
-        A policy that was trained for forward dynamics is driven asynchronously by default, and its controllers make
-        that room (`controllers.with_room`) however it was stored.
-        """
-        return replace(self, asynchronous=self.asynchronous or self.forward_dynamics)
-
-    @property
-    def rows(self) -> int:
-        """Rows in the cache: a second, unconditional one if either stream is guided."""
-        return 2 if self.video_guidance != 1 or self.action_guidance != 1 else 1
-
-
-def cache_numbers(sizes: TransformerConfig, config: InferenceConfig) -> int:
-    """Return how many numbers one cache holds: a key and a value of the joint width per layer, row and token."""
-    tokens = config.cache_frames * (sizes.video_tokens + sizes.action_tokens)
-    return 2 * sizes.num_layers * config.rows * tokens * sizes.video_width
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownFrames:
-    """Latent frames and their actions in model units, as tokens: what happened, not what may."""
-
-    video: Float[Tensor, "1 frames video_tokens patch"]
-    action: Float[Tensor, "1 frames action_tokens channels"]
-
-    def followed_by(self, later: "KnownFrames") -> "KnownFrames":
-        """Return both, one after the other."""
-        return KnownFrames(
-            video=torch.cat([self.video, later.video], dim=1), action=torch.cat([self.action, later.action], dim=1)
-        )
-
-    @property
-    def num_frames(self) -> int:
-        """Latent frames."""
-        return self.video.shape[1]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ahead:
-    """What is decided already when a chunk is asked for, in model units: it begins after the actions under way."""
-
-    actions: Float[Tensor, "frames actions action_channels"]
-    """Under way: of whole latent frames after the last observed one."""
-    latents: Float[Tensor, "channels frames height width"] | None = None
-    """Where they are believed to lead; None: imagine it from them (forward dynamics)."""
-    prefix: Float[Tensor, "prefix_actions action_channels"] | None = None
-    """The first actions of the chunk asked for; the others go on from them."""
-
-    @property
-    def num_frames(self) -> int:
-        """Latent frames under way."""
-        return len(self.actions)
-
-
-@dataclass(kw_only=True)
-class Rollout:
-    """What one rollout owns: its cache, its instruction, its noise. The network owns nothing of it."""
-
-    cache: KVCache
-    text: TextContext
-    """Conditional in row 0, unconditional in row 1 if there is one."""
-    conditional: TextContext
-    """Row 0 alone."""
-    generator: torch.Generator
-    head: KnownFrames | None = None
-    """The first observed latent frame while it waits to stand at the head of the first chunk; then None."""
-    last_action: Float[Tensor, " action_channels"] | None = None
-    """The action executed last, in model units; None before anything was observed."""
-    trace: Trace = field(default_factory=Trace)
-
-    @property
-    def next_frame(self) -> int:
-        """Number of the first latent frame of the next chunk."""
-        return self.cache.num_observed + self.cache.num_ahead
-
-    @property
-    def num_frames_at_head(self) -> int:
-        """Latent frames of the next chunk that are known already."""
-        return 0 if self.head is None else self.head.num_frames
-
-    @property
-    def num_observed(self) -> int:
-        """Latent frames observed since the rollout began."""
-        return self.cache.num_observed + self.num_frames_at_head
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """One chunk, in model units."""
-
-    latents: Float[Tensor, "channels frames height width"] | None
-    """Best guess of the clean future: where the last velocity leads at flow time 1. None if nothing was imagined."""
-    actions: Float[Tensor, "frames actions action_channels"]
-    """Those that lead to these frames."""
-    foreseen: Float[Tensor, "channels ahead height width"] | None = None
-    """Where actions under way were imagined to lead; None if that was not asked for."""
 
 
 class Predictor:

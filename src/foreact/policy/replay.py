@@ -21,8 +21,10 @@ from torch import Tensor
 from foreact.embodiments import ActionCodec, CameraLayout, Dof, Embodiment, QuantileNormalizer, Timing
 from foreact.embodiments.actions import NUM_CHANNELS
 from foreact.errors import CheckpointError, ConfigurationError
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import InferenceConfig, Predictor, Rollout
+from foreact.policy.predictor import Predictor
+from foreact.policy.rollout import Rollout
 from foreact.policy.together import Kind, Together
 from foreact.settings import from_plain
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from foreact.errors import ConfigurationError, UnknownNameError
 from foreact.flow.solver import euler_times
-from foreact.policy.checkpoint import with_settings
-from foreact.policy.policy import Policy
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
+from foreact.policy.policy import Policy, with_settings
 
 
 @dataclass(frozen=True, kw_only=True)

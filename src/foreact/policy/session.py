@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from foreact.codecs.video_vae import EncoderStream
-from foreact.policy.predictor import Prediction, Rollout
+from foreact.policy.rollout import Prediction, Rollout
 
 
 @dataclass(kw_only=True, repr=False)

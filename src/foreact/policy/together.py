@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from foreact.policy.rollout import Rollout
 from foreact.transformer.attention import CachedAttention
 from foreact.transformer.block import stack_text
 from foreact.transformer.model import TextContext, WorldActionModel
 from foreact.transformer.positions import RotaryTable, stack_tables
 from foreact.transformer.tokens import StreamInput
-
-if TYPE_CHECKING:
-    from foreact.policy.predictor import Rollout
 
 Kind = Literal["video", "action"]
 KINDS: tuple[Kind, Kind] = ("video", "action")
@@ -28,7 +26,7 @@ class Together:
 
     def __init__(
         self,
-        rollouts: Sequence["Rollout"],
+        rollouts: Sequence[Rollout],
         model: WorldActionModel,
         num_frames: int,
         *,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from foreact.embodiments import CameraLayout, Timing, load_embodiment
 from foreact.recipes.tiny import tiny_disturbed
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 
 
 def tiny_metaworld() -> Recipe:

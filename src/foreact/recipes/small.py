@@ -1,10 +1,10 @@
 """A policy of about 150 M weights: trains from nothing on one consumer GPU, and runs on one with ease."""
 
 from foreact.embodiments import CameraLayout
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 from foreact.training.step import BatchConfig
 from foreact.transformer.model import TransformerConfig
 

@@ -5,8 +5,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from foreact.policy.checkpoint import load
 from foreact.policy.controllers import PolicyController, with_room
+from foreact.policy.loading import load
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import apply_schedule, get_schedule
 from foreact.serving.computing import Question, compute

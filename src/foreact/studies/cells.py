@@ -6,7 +6,7 @@ from typing import Any
 
 from foreact.errors import ConfigurationError, UnknownNameError
 from foreact.evaluation.suite import EvaluationConfig
-from foreact.policy.predictor import InferenceConfig
+from foreact.policy.inference import InferenceConfig
 from foreact.studies.claims import Claim, Labels, matches
 from foreact.studies.measures import Evaluation, HeldOut, HeldOutErrors
 from foreact.studies.policies import PolicySource

@@ -12,8 +12,8 @@ from foreact.embodiments import Embodiment, load_embodiment
 from foreact.errors import DatasetError
 from foreact.evaluation.demonstrations import CollectionConfig, collect
 from foreact.simulation.tasks import get_task
-from foreact.studies.store import Store, lock
-from foreact.studies.work import Tell, Work, digest_of, plain_settings
+from foreact.studies.store import lock
+from foreact.studies.work import Tell, Work, WorkFolders, digest_of, plain_settings
 
 TABLES = ("meta/**/*", "data/**/*.parquet")
 EPISODE_SHARE = 0.65
@@ -53,11 +53,11 @@ class Demonstrations:
         """Return nothing."""
         return ()
 
-    def root(self, store: Store) -> Path:
+    def root(self, store: WorkFolders) -> Path:
         """Return the dataset's folder."""
         return store.folder(self) / "dataset"
 
-    def perform(self, folder: Path, store: Store, device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: WorkFolders, device: str, tell: Tell) -> None:
         """Record what is missing."""
         for count in collect(self.config, self.root(store), load_embodiment("aloha")):
             tell(count, self.size, "")
@@ -80,7 +80,7 @@ class Recorded:
             raise DatasetError(f"dataset {self.folder}", got="no folder meta/ in it", cure="record it, or name another")
         return {"dataset": digest_of(self.folder, TABLES)}
 
-    def root(self, store: Store) -> Path:
+    def root(self, store: WorkFolders) -> Path:
         """Return the dataset's folder."""
         return Path(self.folder)
 

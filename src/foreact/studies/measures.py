@@ -14,13 +14,12 @@ from foreact.data.episodes import EpisodeDataset
 from foreact.data.sequences import EXECUTED, make_sequence
 from foreact.errors import ConfigurationError
 from foreact.evaluation.suite import EvaluationConfig, evaluate, read_results
-from foreact.policy.checkpoint import load, with_settings
-from foreact.policy.policy import Policy
+from foreact.policy.loading import load
+from foreact.policy.policy import Policy, with_settings
 from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import Dataset, Demonstrations, encode
 from foreact.studies.policies import PolicySource, TrainingRun, changed_in, find_policy, policy_told
-from foreact.studies.store import Store
-from foreact.studies.work import Row, Tell, Work, plain_settings, write_json
+from foreact.studies.work import Row, Tell, Work, WorkFolders, plain_settings, write_json
 from foreact.training.validation import open_loop_error
 
 ERRORS_FILE = "errors.json"
@@ -66,7 +65,7 @@ class Evaluation:
         """Return the policy's training."""
         return (self.policy,) if isinstance(self.policy, TrainingRun) else ()
 
-    def perform(self, folder: Path, store: Store, device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: WorkFolders, device: str, tell: Tell) -> None:
         """Run the episodes that are missing."""
         policy = _policy(self.policy, self.changes, store, device)
         seeds = range(self.config.seed, self.config.seed + self.size)
@@ -78,7 +77,7 @@ class Evaluation:
             count += result.seed not in known
             tell(count, self.size, f"{successes} succeeded")
 
-    def read(self, store: Store) -> list[Row]:
+    def read(self, store: WorkFolders) -> list[Row]:
         """Return the figures of each episode that was asked for and is done, in the order of their seeds."""
         wanted = range(self.config.seed, self.config.seed + self.size)
         results = [result for result in read_results(store.folder(self)) if result.seed in wanted]
@@ -147,7 +146,7 @@ class HeldOutErrors:
         needed = (self.config.dataset, self.policy)
         return tuple(work for work in needed if isinstance(work, (TrainingRun, Demonstrations)))
 
-    def perform(self, folder: Path, store: Store, device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: WorkFolders, device: str, tell: Tell) -> None:
         """Measure all episodes.
 
         Raises:
@@ -170,12 +169,12 @@ class HeldOutErrors:
             tell(len(rows), self.size, f"action error {error.action_error:.3f}")
         write_json(folder / ERRORS_FILE, rows)
 
-    def read(self, store: Store) -> list[Row]:
+    def read(self, store: WorkFolders) -> list[Row]:
         """Return the figures of each episode; none before all are measured."""
         path = store.folder(self) / ERRORS_FILE
         return json.loads(path.read_text()) if path.exists() else []
 
 
-def _policy(source: PolicySource, changes: Mapping[str, Any], store: Store, device: str) -> Policy:
+def _policy(source: PolicySource, changes: Mapping[str, Any], store: WorkFolders, device: str) -> Policy:
     torch.set_num_threads(1)
     return with_settings(load(find_policy(source, store), device=device), **changes)

@@ -11,12 +11,12 @@ import torch
 
 from foreact.codecs.video_vae import VideoVAE
 from foreact.data.episodes import EpisodeDataset
-from foreact.policy.hub import resolve
+from foreact.policy.storage.hub import resolve
 from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import EPISODE_SHARE, Dataset, Demonstrations, encode
-from foreact.studies.store import Store
-from foreact.studies.work import Tell, Work, digest_of, plain_settings
-from foreact.training.run import POLICY_FOLDER, Recipe, train
+from foreact.studies.work import Tell, Work, WorkFolders, digest_of, plain_settings
+from foreact.training.recipe import Recipe
+from foreact.training.run import POLICY_FOLDER, train
 
 WEIGHTS = ("**/*.safetensors", "**/config.json")
 OPERATIONS_PER_S = 3e10
@@ -83,7 +83,7 @@ class TrainingRun:
         recorded = tuple(dataset for dataset in self.data if isinstance(dataset, Demonstrations))
         return (*recorded, self.initial) if isinstance(self.initial, TrainingRun) else recorded
 
-    def perform(self, folder: Path, store: Store, device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: WorkFolders, device: str, tell: Tell) -> None:
         """Encode what is missing; train from where an interrupted call stopped."""
         torch.set_num_threads(1)
         datasets = [EpisodeDataset(dataset.root(store)) for dataset in self.data]
@@ -116,7 +116,7 @@ def changed_in(source: PolicySource, changes: Mapping[str, Any]) -> dict[str, An
     return {name: value for name, value in changes.items() if name not in own or own[name] != value}
 
 
-def find_policy(source: PolicySource, store: Store) -> Path:
+def find_policy(source: PolicySource, store: WorkFolders) -> Path:
     """Return the folder of a policy; of one to be trained, where it will be."""
     return store.folder(source) / POLICY_FOLDER if isinstance(source, TrainingRun) else policy_folder(source)
 

@@ -5,19 +5,25 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from foreact.files import write_whole
 from foreact.settings import to_plain
-
-if TYPE_CHECKING:
-    from foreact.studies.store import Store
 
 Row = Mapping[str, Any]
 """Figures of one unit, under "unit" its number: the seed, or the episode of the dataset."""
 Tell = Callable[[int, int, str], None]
 """Told (units done, of how many, figures): once before the first unit with what an earlier call had done, then after
 each."""
+
+
+@runtime_checkable
+class WorkFolders(Protocol):
+    """Where works lie; a `Store` is such. A work needs to know no more of it: it reads there what others have left."""
+
+    def folder(self, work: "Work") -> Path:
+        """Return where a work lies, or will lie."""
+        ...
 
 
 @runtime_checkable
@@ -50,7 +56,7 @@ class Work(Protocol):
         """Return what must be done first."""
         ...
 
-    def perform(self, folder: Path, store: "Store", device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: "WorkFolders", device: str, tell: Tell) -> None:
         """Do it, or what an interrupted call left of it, into `folder`."""
         ...
 
@@ -59,7 +65,7 @@ class Work(Protocol):
 class Measurement(Work, Protocol):
     """Work whose outcome is figures."""
 
-    def read(self, store: "Store") -> list[Row]:
+    def read(self, store: "WorkFolders") -> list[Row]:
         """Return the figures of the units that are done, by number."""
         ...
 

@@ -87,6 +87,8 @@ class CorruptedBatch:
     action_given: Bool[Tensor, "batch noisy_frames tokens"]
     """Actions of the noisy copy that are not noisy, but given as they were executed: nothing is asked of them."""
     text_dropped: Bool[Tensor, " batch"]
+    channel_mask: Bool[Tensor, "batch action_channels"]
+    """Action channels that each sample's robot has; the others stay zero, as they do in inference."""
 
 
 def corrupt(
@@ -96,7 +98,6 @@ def corrupt(
     generators: list[torch.Generator],
     *,
     max_frames: int,
-    channel_mask: Bool[Tensor, " action_channels"],
     relative_actions: bool = False,
     actions_per_token: int = 1,
 ) -> CorruptedBatch:
@@ -109,7 +110,6 @@ def corrupt(
         generators: One per sample; advanced.
         max_frames: Noise is drawn for so many latent frames and cut to the batch's length: what a sample draws does not
             depend on the length of its neighbours.
-        channel_mask: Action channels that the robot has; the others stay zero, as they do in inference.
         relative_actions: See `TransformerConfig`.
         actions_per_token: Likewise; a prefix ends with a token.
     """
@@ -120,7 +120,9 @@ def corrupt(
     for index, generator in enumerate(generators):
         draw = _Draw(generator, layout, max_frames)
         video = _noise_targets(latents[index], draw, config.video_shift, config.video_times)
-        action = _noise_targets(actions[index], draw, config.action_shift, config.action_times, channel_mask)
+        action = _noise_targets(
+            actions[index], draw, config.action_shift, config.action_times, batch.channel_mask[index]
+        )
         history, history_time = _noise_history(latents[index], draw, config)
         dropped = torch.rand((), generator=generator) < config.text_dropout
         given = torch.zeros_like(batch.action_valid[index, 1:])
@@ -148,6 +150,7 @@ def corrupt(
         ),
         action_given=columns[8],
         text_dropped=columns[9],
+        channel_mask=batch.channel_mask,
     )
 
 

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from foreact.codecs.text import TextEncoder
@@ -32,13 +31,15 @@ from foreact.data.episodes import EpisodeDataset
 from foreact.errors import ConfigurationError
 from foreact.flow.guidance import guide
 from foreact.folders import only_writer
+from foreact.policy.inference import InferenceConfig
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import InferenceConfig
 from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig
 from foreact.training.loss import network_inputs
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.ranks import check_alone
-from foreact.training.run import Progress, Recipe, Run, load_training_data
+from foreact.training.recipe import Recipe
+from foreact.training.robots import load_training_data
+from foreact.training.run import Progress, Run
 from foreact.training.state import TrainingState
 from foreact.training.step import BatchConfig
 from foreact.transformer.attention import training_attention
@@ -128,8 +129,7 @@ def distill(
 
         def make_targets(state: TrainingState) -> ConsistencyTargets:
             averaged = cast("WorldActionModel", state.averaged_model())
-            mask = torch.from_numpy(policy.codec.mask.copy()).to(device)
-            return ConsistencyTargets(teacher, averaged, policy.networks.text_encoder, policy.config, mask)
+            return ConsistencyTargets(teacher, averaged, policy.networks.text_encoder, policy.config)
 
         origin = {"distilled_from": source, "weights": policy.digest()}
         run = Run(recipe, data, networks, folder, origin, make_targets)
@@ -212,7 +212,6 @@ class ConsistencyTargets:
         averaged: WorldActionModel,
         text_encoder: TextEncoder,
         config: InferenceConfig,
-        channel_mask: Bool[Tensor, " action_channels"],
     ):
         """Keep everything.
 
@@ -221,10 +220,8 @@ class ConsistencyTargets:
             averaged: The student's moving average; its weights change from step to step.
             text_encoder: For the empty instruction, where the teacher is guided.
             config: The teacher's: the steps of its solver, and its guidance.
-            channel_mask: Action channels that the robot has; the others stay zero, as in inference.
         """
         self._teacher, self._averaged, self._text_encoder, self._config = teacher, averaged, text_encoder, config
-        self._channel_mask = channel_mask
 
     @torch.no_grad()
     def __call__(self, corrupted: CorruptedBatch, text: TextTokens, layout: ChunkLayout) -> CorruptedBatch:
@@ -266,11 +263,11 @@ class ConsistencyTargets:
         wanted = (num_noisy if layout.imagines else 0, num_noisy)
         attention = training_attention(layout, corrupted.action.noisy.device)
         tokens, action = model(*inputs, text, attention, num_wanted=wanted)
+        action = action.float() * corrupted.channel_mask[:, None, None]
         if not layout.imagines:
-            return None, action.float() * self._channel_mask
-        sizes = model.config
-        video = unpatchify(tokens.float(), *sizes.canvas, sizes.patch_size).transpose(1, 2)
-        return video, action.float() * self._channel_mask
+            return None, action
+        height, width = corrupted.video.clean.shape[-2:]
+        return unpatchify(tokens.float(), height, width, model.config.patch_size).transpose(1, 2), action
 
 
 def _video_times(config: InferenceConfig) -> list[float]:

@@ -6,7 +6,7 @@ In forward dynamics mode it is the video's alone: all actions are given, and wha
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from foreact.data.batch import Batch
@@ -35,7 +35,6 @@ def velocity_losses(
     text: TextContext | TextTokens,
     layout: ChunkLayout,
     *,
-    channel_mask: Bool[Tensor, " action_channels"],
     attention: JointAttention | None = None,
     recompute: bool = False,
 ) -> Losses:
@@ -47,7 +46,6 @@ def velocity_losses(
         corrupted: What goes in and what should come out.
         text: Instructions, dropped ones empty.
         layout: Who sees whom.
-        channel_mask: Action channels that the robot has; the others count for nothing.
         attention: Under which mask; by default the fastest on the device.
         recompute: See `BatchConfig`.
     """
@@ -58,7 +56,7 @@ def velocity_losses(
     wanted = (num_noisy if layout.imagines else 0, num_noisy)
     velocities = model(video, action, text, attention, recompute=recompute, num_wanted=wanted)
     action_error = (velocities[1].float() - corrupted.action.velocity) ** 2
-    counted = (batch.action_valid[:, 1:] & ~corrupted.action_given)[..., None] & channel_mask
+    counted = (batch.action_valid[:, 1:] & ~corrupted.action_given)[..., None] & batch.channel_mask[:, None, None]
     inverse = _masked_mean(action_error, counted)
     if not layout.imagines:
         return Losses(dynamics=torch.zeros(len(inverse), device=device), inverse=inverse)
@@ -71,16 +69,19 @@ def velocity_losses(
 def network_inputs(
     model: WorldActionModel, corrupted: CorruptedBatch, layout: ChunkLayout
 ) -> tuple[StreamInput, StreamInput]:
-    """Return both streams packed as the training mask expects: the noisy copy, then the clean one."""
+    """Return both streams packed as the training mask expects: the noisy copy, then the clean one.
+
+    The canvas and the actions of a latent frame are the batch's own: robots that learn together differ in both.
+    """
     device = corrupted.action.clean.device
     latents, video_time = _pack(corrupted.video, layout.imagines)
     actions, action_time = _pack(corrupted.action, True)
     video = StreamInput(
         values=patchify(latents.transpose(1, 2), model.config.patch_size),
         flow_time=video_time,
-        rotary=model.video_rotary(layout.video_frames, device),
+        rotary=model.video_rotary(layout.video_frames, device, canvas=latents.shape[-2:]),
     )
-    action_rotary = model.action_rotary(layout.action_frames, device)
+    action_rotary = model.action_rotary(layout.action_frames, device, actions_per_frame=actions.shape[2])
     return video, StreamInput(values=actions, flow_time=action_time, rotary=action_rotary)
 
 

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from foreact.codecs.text import TextEncoder
-from foreact.data.batch import SequenceSampler, TrainingSequence, collate
+from foreact.data.batch import Batch, SequenceSampler, TrainingSequence, collate
 from foreact.errors import ConfigurationError
+from foreact.trace import Trace
 from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig, corrupt
 from foreact.training.guard import check_gradient, check_losses
 from foreact.training.loss import Losses, velocity_losses
@@ -86,7 +87,6 @@ class Learner:
         *,
         batch: BatchConfig,
         corruption: CorruptionConfig,
-        channel_mask: np.ndarray,
         seed: int,
         bfloat16: bool = False,
         targets: Targets | None = None,
@@ -100,7 +100,6 @@ class Learner:
             text_encoder: Frozen.
             batch: How much at once.
             corruption: What is done to it.
-            channel_mask: bool [action_channels] of the robot.
             seed: Of all draws.
             bfloat16: Run the network in bfloat16 (weights stay float32).
             targets: What the network learns instead of the data's velocities; None: those.
@@ -111,14 +110,23 @@ class Learner:
         self._model, self._sampler, self._text_encoder = model, sampler, text_encoder
         self._batch, self._corruption, self._seed, self._bfloat16 = batch, corruption, seed, bfloat16
         self._device = next(model.parameters()).device
-        self._channel_mask = torch.from_numpy(channel_mask.copy()).to(self._device)
+        self._trace, self._num_tokens = Trace(), 0
+
+    def take_effort(self) -> tuple[int, float]:
+        """Return what this process has done since it was last asked: tokens of batches, seconds spent making them.
+
+        Tokens are those that pass through the network, noisy and clean copies and padding among them. While a batch is
+        made the device has nothing to do but what it was given before.
+        """
+        num_tokens, self._num_tokens = self._num_tokens, 0
+        return num_tokens, self._trace.take().get("data", 0.0) / 1e3
 
     def accumulate_gradients(self, step: int) -> StepResult:
         """Add the gradients of the step's mean loss to the weights' `.grad`; return the losses.
 
-        A micro-batch holds sequences of one mode, since all of it runs under one mask, and of like length, which saves
-        padding; neither changes anything else. Of several processes each takes its share of the micro-batches, and the
-        losses are those of all; sharded weights get the sum of all gradients.
+        A micro-batch holds sequences of one mode, since all of it runs under one mask, of one canvas and rate, and
+        of like length, which saves padding; none of it changes anything else. Of several processes each takes its share
+        of the micro-batches, and the losses are those of all; sharded weights get the sum of all gradients.
         """
         config, ranks = self._batch, self._ranks
         sequences = [self._sampler.draw(step, index) for index in range(config.global_batch)]
@@ -151,11 +159,13 @@ class Learner:
 
     def _micro_batches(self, sequences: list[TrainingSequence], step: int) -> Iterator[tuple[bool, list[int]]]:
         """Yield (whether in forward dynamics mode, indices) of each micro-batch of a global batch."""
+        groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
+        for index in sorted(range(len(sequences)), key=lambda index: sequences[index].num_frames):
+            mode = self._is_forward_dynamics(step, index)
+            groups.setdefault((mode, sequences[index].shape_of_frame), []).append(index)
         size = self._batch.micro_batch
-        by_length = sorted(range(len(sequences)), key=lambda index: sequences[index].num_frames)
-        forward = {index for index in by_length if self._is_forward_dynamics(step, index)}
-        for mode in (False, True):
-            indices = [index for index in by_length if (index in forward) == mode]
+        for mode, shape in sorted(groups):
+            indices = groups[mode, shape]
             for start in range(0, len(indices), size):
                 yield mode, indices[start : start + size]
 
@@ -174,6 +184,31 @@ class Learner:
             step: Likewise.
             forward_dynamics: Whether video is imagined from given actions, instead of actions from imagined video.
         """
+        with self._trace.span("data"):
+            batch, corrupted, text, layout = self._make_batch(sequences, indices, step, forward_dynamics)
+        self._num_tokens += self._count_tokens(batch, layout)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            return velocity_losses(
+                self._model,
+                batch,
+                corrupted if self._targets is None else self._targets(corrupted, text, layout),
+                text,
+                layout,
+                recompute=self._batch.recompute,
+            )
+
+    def _count_tokens(self, batch: Batch, layout: ChunkLayout) -> int:
+        """Return the tokens of a batch, whose canvas and action rate may be another robot's than the network's own."""
+        sizes, (height, width) = self._model.config, batch.latents.shape[-2:]
+        video = height * width // sizes.patch_size**2
+        action = batch.actions.shape[2] // sizes.actions_per_token
+        tokens = len(layout.video_frames) * video + len(layout.action_frames) * action
+        return len(batch.latents) * tokens
+
+    def _make_batch(
+        self, sequences: list[TrainingSequence], indices: list[int], step: int, forward_dynamics: bool
+    ) -> tuple[Batch, CorruptedBatch, TextTokens, ChunkLayout]:
+        """Return some samples of a step as they enter the network, on its device."""
         chunk, window = self._draw_layout(step)
         batch = collate([sequence.fill_chunks(chunk) for sequence in sequences])
         layout = ChunkLayout(
@@ -190,22 +225,11 @@ class Learner:
             self._corruption,
             generators,
             max_frames=self._batch.max_frames + self._batch.max_chunk,
-            channel_mask=self._channel_mask.cpu(),
             relative_actions=self._model.config.relative_actions,
             actions_per_token=self._model.config.actions_per_token,
         )
         text = self._text(batch.instructions, corrupted.text_dropped)
-        corrupted = _to(corrupted, self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            return velocity_losses(
-                self._model,
-                _to(batch, self._device),
-                corrupted if self._targets is None else self._targets(corrupted, text, layout),
-                text,
-                layout,
-                channel_mask=self._channel_mask,
-                recompute=self._batch.recompute,
-            )
+        return _to(batch, self._device), _to(corrupted, self._device), text, layout
 
     def _draw_layout(self, step: int) -> tuple[int, int]:
         """Return (latent frames per chunk, window) of a step."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from foreact.data.batch import TrainingSequence
 from foreact.policy.disagreement import frame_distances
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import Prediction, Rollout
+from foreact.policy.rollout import Prediction, Rollout
 from foreact.policy.viewer import Frames, LatentViewer, hold_last, moving_frames, psnr_db, squared_errors
 
 RARELY = 0.99

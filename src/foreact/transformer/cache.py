@@ -106,6 +106,24 @@ class KVCache:
         kept = slice(self._scratch, self._scratch + min(self.num_observed, self.window) * self._slot)
         return self._keys[:, :, :, kept], self._values[:, :, :, kept]
 
+    def seen_by_actions(self, num_frames: int) -> list[tuple[int, bool, int]]:
+        """Return what a pass of a chunk's actions sees, in the order of `write_scratch`; nothing may be ahead.
+
+        Each entry is the number of its latent frame in the session, whether it is an action token, and its number
+        among the tokens of its kind in that frame.
+
+        Args:
+            num_frames: Latent frames of the pass, which begin after those observed. Video imagined for them is seen.
+        """
+        video, action = self._tokens
+        new = range(self.num_observed, self.num_observed + num_frames)
+        own = [(frame, True, token) for frame in new for token in range(action)]
+        imagined = [(frame, False, token) for frame in new for token in range(video)] if self._imagined else []
+        last, slots = self.num_observed - 1, range(min(self.num_observed, self.window))
+        kept = [last - (last - slot) % self.window for slot in slots]
+        tokens = [*((False, token) for token in range(video)), *((True, token) for token in range(action))]
+        return [*own, *imagined, *((frame, *token) for frame in kept for token in tokens)]
+
     def append_imagined(self, num_tokens: int) -> None:
         """Keep the last pass's entries as imagined ones: later passes see them until they are dropped."""
         self._imagined += num_tokens

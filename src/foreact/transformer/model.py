@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -21,6 +22,11 @@ from foreact.transformer.tokens import PATCH, StreamInput, pack_actions, unpack_
 
 WAN_TIMESTEPS = 1000.0
 """Wan counts time from 1000 at noise to 0 at data."""
+_COUNTS = (
+    *("num_heads", "num_layers", "video_width", "action_width", "video_ffn_dim", "action_ffn_dim", "text_dim"),
+    *("latent_channels", "action_channels", "actions_per_latent_frame", "frequency_dim"),
+)
+"""Settings that count something of which there is at least one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +91,13 @@ class TransformerConfig:
         for name in ("video_data_std", "action_data_std"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="0 (not preconditioned) or more")
-        for name in ("num_heads", "num_layers", "video_width", "action_width", "video_ffn_dim", "action_ffn_dim"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
+        if min(self.canvas) < 1:
+            raise ConfigurationError("canvas", got=self.canvas, allowed="two numbers, 1 or more each")
+        if not 0 < self.eps < 1:  # a norm divides by a root of it; NaN compares as false
+            raise ConfigurationError("eps", got=self.eps, allowed="above 0 and below 1")
         for name, width in (("video_width", self.video_width), ("action_width", self.action_width)):
             if width % self.num_heads:
                 raise ConfigurationError(name, got=width, allowed=f"a multiple of num_heads ({self.num_heads})")
@@ -286,14 +296,19 @@ class WorldActionModel(nn.Module):
         """Return a module by its path, or by the name that its weights are stored under."""
         return super().get_submodule(held_name(target))
 
-    def video_rotary(self, frames: Tensor, device: torch.device | None = None) -> RotaryTable:
-        """Return the rotary table of whole latent frames of video."""
-        rows, columns = (side // self.config.patch_size for side in self.config.canvas)
+    def video_rotary(
+        self, frames: Tensor, device: torch.device | None = None, *, canvas: Sequence[int] | None = None
+    ) -> RotaryTable:
+        """Return the rotary table of whole latent frames of video, on the configured canvas or another."""
+        rows, columns = (side // self.config.patch_size for side in canvas or self.config.canvas)
         return rotary_table(video_positions(frames, rows, columns), self.config.head_dim, device)
 
-    def action_rotary(self, frames: Tensor, device: torch.device | None = None) -> RotaryTable:
-        """Return the rotary table of the actions leading to these latent frames."""
-        positions = action_positions(frames, self.config.action_tokens)
+    def action_rotary(
+        self, frames: Tensor, device: torch.device | None = None, *, actions_per_frame: int | None = None
+    ) -> RotaryTable:
+        """Return the rotary table of the actions leading to these latent frames, as many as configured or others."""
+        per_frame = actions_per_frame or self.config.actions_per_latent_frame
+        positions = action_positions(frames, per_frame // self.config.actions_per_token)
         return rotary_table(positions, self.config.head_dim, device)
 
     def read_text(self, tokens: Float[Tensor, "batch length text_dim"], lengths: Int[Tensor, " batch"]) -> TextContext:

@@ -1,6 +1,7 @@
 """The small pictures of the page: what is seen beside what was imagined, the imagined film, the time line."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,6 +17,7 @@ COMPUTING, STANDING, MOVING = (86, 140, 214), (242, 170, 60), (90, 190, 140)
 _FONT = ImageFont.load_default(size=15)
 _BAR, _GAP, _ROW = 24, 8, 22
 _LABELS_WIDTH = 92
+_SMALL_FONT, _SMALL_BAR = ImageFont.load_default(size=12), 18
 
 
 def pair_picture(seen: np.ndarray, imagined: np.ndarray | None) -> np.ndarray:
@@ -54,6 +56,58 @@ def film_picture(film: np.ndarray | None, now: int) -> np.ndarray:
         if number == now:
             ImageDraw.Draw(page).rectangle((left, top, left + side - 1, top + height - 1), outline=STANDING, width=3)
     return np.asarray(page)
+
+
+def dream_picture(frame: np.ndarray, time_s: float, *, is_given: bool) -> np.ndarray:
+    """Return one frame of a dream, large, with its time and whether it was given or imagined, uint8 [.., 400, 3]."""
+    height = round(WIDTH * frame.shape[0] / frame.shape[1])
+    page = Image.new("RGB", (WIDTH, _BAR + height), BACKGROUND)
+    page.paste(Image.fromarray(resize(frame, (height, WIDTH))), (0, _BAR))
+    _write(page, (2, 3), "the picture given" if is_given else "imagined", INK if is_given else STANDING)
+    _write(page, (WIDTH - 2, 3), f"{time_s:.1f} s", DIM, anchor="ra")
+    return np.asarray(page)
+
+
+@dataclass(frozen=True, eq=False)
+class HeatTile:
+    """One picture and where on it a policy looked."""
+
+    picture: np.ndarray
+    """uint8 [height, width, 3]."""
+    heat: np.ndarray
+    """float [rows, columns]: share of the attention on each patch."""
+    label: str
+    is_imagined: bool = False
+
+
+def attention_picture(tiles: Sequence[HeatTile], on_actions: float) -> np.ndarray:
+    """Return pictures side by side, four in a row, brighter and orange where the policy looked; uint8 [.., 400, 3].
+
+    Args:
+        tiles: Remembered and imagined pictures. All have one scale: the most that any patch has.
+        on_actions: The share of the attention that is on no picture.
+    """
+    side, rows = WIDTH // 4, -(-len(tiles) // 4)
+    page = Image.new("RGB", (WIDTH, rows * (side + _SMALL_BAR) + _BAR), BACKGROUND)
+    most = max((float(tile.heat.max()) for tile in tiles), default=1.0) or 1.0
+    for number, tile in enumerate(tiles):
+        left, top = number % 4 * side, number // 4 * (side + _SMALL_BAR)
+        page.paste(Image.fromarray(_heated(tile, most, side)), (left, top + _SMALL_BAR))
+        ink = STANDING if tile.is_imagined else INK
+        ImageDraw.Draw(page).text((left + 2, top + 2), tile.label, fill=ink, font=_SMALL_FONT)
+        share = f"{tile.heat.sum():.0%}"
+        ImageDraw.Draw(page).text((left + side - 4, top + 2), share, fill=DIM, font=_SMALL_FONT, anchor="ra")
+    words = f"orange labels: imagined. On actions, not on pictures: {on_actions:.0%}"
+    ImageDraw.Draw(page).text((2, page.height - _BAR + 4), words, fill=DIM, font=_SMALL_FONT)
+    return np.asarray(page)
+
+
+def _heated(tile: HeatTile, most: float, side: int) -> np.ndarray:
+    """Return a picture, dark where nobody looked and orange where the policy looked most."""
+    weight = Image.fromarray(np.float32(tile.heat / most)).resize((side, side), Image.Resampling.BICUBIC)
+    weight = np.clip(np.asarray(weight), 0, 1)[..., None]
+    picture = resize(tile.picture, (side, side)).astype(np.float32)
+    return np.uint8((0.45 + 0.3 * weight) * picture * (1 - 0.6 * weight) + 0.6 * weight * np.float32(STANDING))
 
 
 def time_line(

@@ -8,13 +8,16 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
+import numpy as np
+
 from foreact.control.dialogue import Placed
 from foreact.control.drive import drive
 from foreact.errors import ConfigurationError, InputError
 from foreact.evaluation.episodes import EpisodeRecord, finish
+from foreact.evaluation.live_view import write_recording
 from foreact.evaluation.pictures import write_video
 from foreact.evaluation.realtime import real_time_priority
-from foreact.policy.controllers import PolicyController, control_config
+from foreact.policy.controllers import control_config
 from foreact.policy.policy import Policy
 from foreact.simulation.disturbances import Disturbance
 from foreact.simulation.environment import BimanualEnv
@@ -23,8 +26,10 @@ from foreact.simulation.world import NUM_DOFS
 from foreact.viewing.choices import PlayChoices
 from foreact.viewing.clock import PausableClock
 from foreact.viewing.delay import DelayedWorker
+from foreact.viewing.dreaming import DreamStart
 from foreact.viewing.episode import Episode, EpisodeView, Phase, Snapshot
 from foreact.viewing.robot import PlayRobot
+from foreact.viewing.watching import WatchedController
 
 PATIENCE = 2
 """Multiples of the task's time limit that an episode may take: a robot that stands still needs more time."""
@@ -44,7 +49,7 @@ class PlayEngine:
         """
         self._load_policy, self._choices, self._urgent = load_policy, choices, urgent
         self._latency_s, self._speed, self._starts_paused = 0.0, 1.0, False
-        self._stops_at_chunk = False
+        self._stops_at_chunk, self._is_watched = False, False
         self._wanted = 0
         """Counts the episodes that were asked for: one that is not the last of them is not begun, or is ended."""
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -139,21 +144,23 @@ class PlayEngine:
         self._clock.set_speed(speed)
         self._speed = speed
 
+    def watch_attention(self, watches: bool) -> None:
+        """Find, from the next chunk on, where the policy looks; each chunk then takes one pass of the network more."""
+        self._is_watched = watches
+
     def save_film(self, path: Path) -> "Future[Path]":
         """Write the last episode as an mp4: what the cameras saw beside what was imagined. The result is its path.
 
         The future raises InputError if no episode has ended by itself.
         """
-        future: Future[Path] = Future()
+        return self._later(partial(self._save_film, path))
 
-        def save() -> None:
-            try:
-                future.set_result(self._save_film(path))
-            except Exception as error:
-                future.set_exception(error)
+    def save_recording(self, path: Path) -> "Future[Path]":
+        """Write the last episode as a recording for Rerun's viewer (.rrd). The result is its path.
 
-        self._jobs.put(save)
-        return future
+        The future raises InputError if no episode has ended by itself, ConfigurationError if Rerun is not installed.
+        """
+        return self._later(partial(self._save_recording, path))
 
     def snapshot(self) -> Snapshot:
         """Return what can be seen now; call it from one thread only, since it decodes what is new."""
@@ -165,6 +172,15 @@ class PlayEngine:
         if phase == "running" and self._clock.paused:
             phase = "paused"
         return self._view.snapshot(number=number, phase=phase, now_s=self._clock.now())
+
+    def present(self) -> DreamStart | None:
+        """Return the last picture of each camera, and where the robot stands; None before the first picture."""
+        episode = self._episode
+        if episode is None or not episode.record.pictures:
+            return None
+        images = {camera: image[None] for camera, image in episode.record.pictures[-1].items()}
+        robot = episode.robot
+        return DreamStart(images=images, state=np.float32(robot.state), instruction=robot.instruction)
 
     # ---- in the engine's thread ----
 
@@ -204,9 +220,10 @@ class PlayEngine:
         record = EpisodeRecord(
             timing=timing, pictures=robot.pictures, picture_steps=robot.picture_steps, commands=robot.commands
         )
-        controller = PolicyController(
+        controller = WatchedController(
             policy,
             robot.instruction,
+            is_watched=lambda: self._is_watched,
             mode=choices.controller,
             seed=choices.seed,
             on_observed=lambda latents: record.seen.append(latents.cpu()),
@@ -233,6 +250,7 @@ class PlayEngine:
             episode.record.answers.append(placed)
             if len(placed.chunk.actions):
                 episode.record.chunks.append(placed)
+            episode.attention = episode.controller.attention
             episode.answers.append(placed)
             if self._stops_at_chunk:
                 self._clock.pause()
@@ -266,14 +284,37 @@ class PlayEngine:
             self._episode.robot.stop()
         self._clock.resume()
 
+    def _later(self, save: Callable[[], Path]) -> "Future[Path]":
+        """Let the engine's thread save something once it has nothing else to do."""
+        future: Future[Path] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(save())
+            except Exception as error:
+                future.set_exception(error)
+
+        self._jobs.put(run)
+        return future
+
     def _save_film(self, path: Path) -> Path:
-        episode = self._episode
-        if episode is None or episode.report is None or episode.robot.was_stopped:
-            raise InputError("film of the episode", got="none that is over", cure="wait until the episode has ended")
-        choices = episode.choices
-        if len(episode.record.executed) == 0:  # saved for the first time: complete the record
-            finish(episode.policy, episode.controller, episode.robot, episode.report, episode.record, choices.seed)
-        caption = f"{choices.task}, seed {choices.seed}, {choices.controller}: {self._phase}"
+        episode, caption = self._finished()
         path.parent.mkdir(parents=True, exist_ok=True)
         write_video(path, episode.policy, episode.record, caption)
         return path
+
+    def _save_recording(self, path: Path) -> Path:
+        episode, caption = self._finished()
+        open_loop = episode.choices.controller == "open_loop"
+        write_recording(path, episode.policy, episode.record, caption, open_loop=open_loop)
+        return path
+
+    def _finished(self) -> tuple[Episode, str]:
+        """Return the episode that has ended by itself, its record complete, and a caption."""
+        episode = self._episode
+        if episode is None or episode.report is None or episode.robot.was_stopped:
+            raise InputError("episode to save", got="none that is over", cure="wait until the episode has ended")
+        choices = episode.choices
+        if len(episode.record.executed) == 0:  # saved for the first time: complete the record
+            finish(episode.policy, episode.controller, episode.robot, episode.report, episode.record, choices.seed)
+        return episode, f"{choices.task}, seed {choices.seed}, {choices.controller}: {self._phase}"

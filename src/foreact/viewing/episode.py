@@ -9,12 +9,14 @@ from foreact.control.dialogue import Placed
 from foreact.control.report import DriveReport
 from foreact.evaluation.episodes import EpisodeRecord
 from foreact.evaluation.imagination import ChunkDecoder
-from foreact.policy.controllers import PolicyController
+from foreact.policy.attention import ActionAttention
 from foreact.policy.policy import Policy
 from foreact.policy.viewer import squared_errors
 from foreact.viewing.choices import PlayChoices
 from foreact.viewing.delay import DelayedWorker
+from foreact.viewing.drawing import attention_picture
 from foreact.viewing.robot import PlayRobot, Poses
+from foreact.viewing.watching import WatchedController, heat_tiles
 
 Phase = Literal["loading", "running", "paused", "succeeded", "time up", "stopped", "failed"]
 Span = tuple[float, float]
@@ -29,10 +31,12 @@ class Episode:
     policy: Policy
     robot: PlayRobot
     record: EpisodeRecord
-    controller: PolicyController
+    controller: WatchedController
     worker: DelayedWorker
     answers: list[Placed] = field(default_factory=list)
     """What the controller answered, as it took effect."""
+    attention: ActionAttention | None = None
+    """Where the policy looked for the first action of the chunk that took effect last; None if nobody watched."""
     report: DriveReport | None = None
     """Set at the end."""
 
@@ -71,6 +75,8 @@ class Snapshot:
     """How far the latents seen last were from those imagined; None if they were not compared."""
     threshold: float | None = None
     """The disagreement below which 95 % or so of calibration episodes stayed; None if the policy was not calibrated."""
+    attention: np.ndarray | None = None
+    """A picture of where the policy looked for the latest chunk's first action; None if that is not known."""
     computing: tuple[Span, ...] = ()
     """When chunks were computed."""
     standing: tuple[Span, ...] = ()
@@ -102,6 +108,8 @@ class EpisodeView:
         self._computing: list[Span] = []
         self._standing: list[Span] = []
         self._disagreement: float | None = None
+        self._looked: tuple[ActionAttention, np.ndarray] | None = None
+        """An attention, and the picture made of it."""
 
     def snapshot(self, *, number: int, phase: Phase, now_s: float) -> Snapshot:
         """Return what can be seen now.
@@ -134,6 +142,7 @@ class EpisodeView:
             errors=tuple(self._errors),
             disagreement=self._disagreement,
             threshold=episode.controller.threshold,
+            attention=self._attention_picture(),
             computing=(*self._computing, *self._being_computed(now_s)),
             standing=tuple(self._standing),
             events=tuple(f"{event['kind']} at step {event['step']}" for event in info.get("disturbances", [])),
@@ -178,6 +187,26 @@ class EpisodeView:
                 self._standing[-1] = (self._standing[-1][0], end_s)
             else:
                 self._standing.append((begin_s, end_s))
+
+    def _attention_picture(self) -> np.ndarray | None:
+        found = self.episode.attention
+        if found is None:
+            return None
+        if self._looked is None or self._looked[0] is not found:
+            film = None if self._film is None else self._film[0]
+            tiles = heat_tiles(self.episode.policy, found, picture=self._remembered, film=film)
+            self._looked = found, attention_picture(tiles, found.past_actions + found.own_actions)
+        return self._looked[1]
+
+    def _remembered(self, number: int) -> np.ndarray | None:
+        """Return a picture as the policy remembers it: seen, or in open loop imagined after the first one."""
+        if number and self.episode.choices.controller == "open_loop":
+            return self._imagined.get(number)
+        pictures = self.episode.record.pictures
+        if number >= len(pictures):
+            return None
+        clip = {camera: image[None] for camera, image in pictures[number].items()}
+        return np.uint8(dict(self._layout.pictures(clip))[self._camera][0])
 
     def _being_computed(self, now_s: float) -> list[Span]:
         """Return the time for which a chunk has been computed that has not come yet."""

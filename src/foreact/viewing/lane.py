@@ -64,6 +64,9 @@ class Lane:
             blank = np.full((220, 400, 3), 24, np.uint8)
             self._pair = server.gui.add_image(blank, label="At this moment")
             self._film = server.gui.add_image(blank[:100], label="The film being imagined")
+            self._attention = server.gui.add_image(
+                blank[:100], label="Where it looks for the next action", visible=False
+            )
             self._line = server.gui.add_image(blank[:78], label="Time line")
             self._gauge_text = server.gui.add_markdown("")
             self._gauge = server.gui.add_progress_bar(0.0, color=GREEN)
@@ -158,6 +161,9 @@ class Lane:
         now = round((snapshot.time_s - snapshot.film_time_s) * CAMERA_HZ)
         self._pair.image = pair_picture(snapshot.seen, snapshot.imagined)
         self._film.image = film_picture(snapshot.film, now)
+        self._attention.visible = snapshot.attention is not None
+        if snapshot.attention is not None:
+            self._attention.image = snapshot.attention
 
     def _show_curves(self, snapshot: Snapshot) -> None:
         self._line.image = time_line(snapshot.computing, snapshot.standing, snapshot.time_s)

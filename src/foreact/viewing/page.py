@@ -13,6 +13,8 @@ import viser
 from foreact.policy.policy import Policy
 from foreact.simulation.disturbances import NAMES
 from foreact.viewing.choices import PlayChoices, possible_controllers, possible_tasks
+from foreact.viewing.dream_panel import DreamPanel
+from foreact.viewing.dreaming import DreamStart
 from foreact.viewing.engine import LONGEST_LATENCY_S, PlayEngine
 from foreact.viewing.lane import Lane
 
@@ -22,6 +24,8 @@ ALONE, BESIDE_BLIND, BESIDE_REACTIVE = "one robot", "beside one that never looks
 SECOND_OFFSET_M = (0.0, 1.3, 0.0)
 FAR_EYE_M = (0.1, -1.9, 1.9)
 """From where both robots are seen."""
+FILM, RECORDING = "Film", "Rerun recording"
+"""What an episode can be saved as."""
 CONTROLLERS = {
     "looks, waits for each chunk": "synchronous",
     "never looks (open loop)": "open_loop",
@@ -66,10 +70,13 @@ class PlayPage:
         self._load_policy, self._policies, self._films, self._urgent = load_policy, policies, films, urgent
         self._choices, self._lock = choices, RLock()
         self._latency_s, self._speed = 0.0, 1.0
+        self._offset_m = (0.0, 0.0, 0.0)
+        """Of the world that is looked at."""
         self._server = viser.ViserServer(host=host, port=port, label="foreact play", verbose=False)
         self._set_up_scene()
         self.lanes: list[Lane] = [self._open_lane(choices, "The robot", 0)]
         self._add_controls()
+        self.dream_panel = self._add_dream_panel()
         self.lanes[0].panel.dock_left()
         self._server.gui.main_panel.dock_right()
 
@@ -83,6 +90,8 @@ class PlayPage:
         with self._lock:
             for lane in self.lanes:
                 lane.update()
+        if self.dream_panel is not None:
+            self.dream_panel.update()
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Show what is new until told to end."""
@@ -104,6 +113,11 @@ class PlayPage:
         gui, scene = self._server.gui, self._server.scene
         gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(38, 110, 160))
         scene.set_up_direction("+z")
+        # Plain lights instead of viser's picture of a surrounding and its shadows: a browser without a GPU needs half a
+        # minute of a core to prepare those.
+        scene.configure_environment_map(None)
+        scene.configure_default_lights(cast_shadow=False)
+        scene.add_light_hemisphere("/sky", sky_color=(255, 255, 255), ground_color=(150, 150, 160), intensity=1.6)
         self._server.initial_camera.position = EYE_M
         self._server.initial_camera.look_at = LOOK_AT_M
         scene.add_grid("/floor", width=6, height=6, position=(0, 0.5, -0.76), cell_color=(225, 228, 232))
@@ -112,9 +126,28 @@ class PlayPage:
         engine = PlayEngine(self._load_policy, choices, urgent=self._urgent)
         engine.set_latency(self._latency_s)
         engine.set_speed(self._speed)
+        engine.watch_attention(number > 0 and self._watch.value)
         engine.__enter__()
         offset_m = SECOND_OFFSET_M if number else (0.0, 0.0, 0.0)
         return Lane(self._server, engine, title, number=number, offset_m=offset_m, on_drag=self._move_cube)
+
+    def _add_dream_panel(self) -> DreamPanel | None:
+        """Add the tab of dreams, if a policy here was trained for forward dynamics."""
+        able = [name for name in self._policies if self._load_policy(name).config.forward_dynamics]
+        if not able:
+            return None
+        policy = self._load_policy(able[0])
+        tab = self.lanes[0].panel.add_tab("Steer the dream")
+        return DreamPanel(self._server, tab, policy, robot_sees=self._robot_sees, on_begin=self._look_at_dream)
+
+    def _robot_sees(self) -> DreamStart | None:
+        """Return what the first robot sees now, and where it stands."""
+        return self.lanes[0].engine.present()
+
+    def _look_at_dream(self, offset_m: tuple[float, float, float]) -> None:
+        """Pause the simulated robots, and look at the arms of the dream."""
+        self._each("Pause")
+        self._look_from(EYE_M, offset_m)
 
     def _move_cube(self, cube: str, place: np.ndarray) -> None:
         """Move the cube in every world, so that what the robots do can be compared."""
@@ -136,8 +169,10 @@ class PlayPage:
             self._add_policy_controls()
         with gui.add_folder("World"):
             self._add_world_controls()
-        save = gui.add_button("Save the episode as a film")
-        save.on_click(lambda event: self._save(event.client))
+        self._watch = gui.add_checkbox("Show where it looks", False)
+        self._watch.on_update(lambda _: self._set_watch())
+        save = gui.add_button_group("Save", (FILM, RECORDING))
+        save.on_click(lambda event: self._save(event.target.value, event.client))
 
     def _add_policy_controls(self) -> None:
         gui, choices = self._server.gui, self._choices
@@ -167,6 +202,8 @@ class PlayPage:
             each.on_update(lambda _: self._restart())
 
     def _each(self, word: str) -> None:
+        if word != "Pause" and any(self._offset_m):  # back from the dream
+            self._look_from(EYE_M if len(self.lanes) == 1 else FAR_EYE_M)
         verbs = {"Go": PlayEngine.resume, "Pause": PlayEngine.pause, "One chunk": PlayEngine.next_chunk}
         for lane in self.lanes:
             verbs[word](lane.engine)
@@ -185,6 +222,10 @@ class PlayPage:
         self._speed = self._speed_slider.value
         for lane in self.lanes:
             lane.engine.set_speed(self._speed)
+
+    def _set_watch(self) -> None:
+        for lane in self.lanes:
+            lane.engine.watch_attention(self._watch.value)
 
     def _change_policy(self) -> None:
         """Offer what the new policy can do, its own steps first."""
@@ -244,19 +285,31 @@ class PlayPage:
             lane.remove()
             self._look_from(EYE_M)
 
-    def _look_from(self, eye_m: tuple[float, float, float]) -> None:
+    def _look_from(
+        self, eye_m: tuple[float, float, float], offset_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> None:
+        """Move every tab's view, also of tabs still to come: from `eye_m` in the world that stands at `offset_m`."""
+        self._offset_m = offset_m
+        self._server.initial_camera.position = np.add(eye_m, offset_m)
+        self._server.initial_camera.look_at = np.add(LOOK_AT_M, offset_m)
         for client in self._server.get_clients().values():
-            client.camera.position = eye_m
+            client.camera.position = np.add(eye_m, offset_m)
+            client.camera.look_at = np.add(LOOK_AT_M, offset_m)
 
-    def _save(self, client: viser.ClientHandle | None) -> None:
-        choices = self._choices
-        path = self._films / f"{choices.task}-{choices.seed}-{choices.controller}.mp4"
+    def _save(self, kind: str, client: viser.ClientHandle | None) -> None:
+        """Write the first robot's episode into the folder of films, and tell the tab that asked."""
+        choices, engine = self._choices, self.lanes[0].engine
+        path = self._films / f"{choices.task}-{choices.seed}-{choices.controller}"
         try:
-            text, colour = f"Saved: {self.lanes[0].engine.save_film(path).result()}", "green"
+            if kind == FILM:
+                saved = engine.save_film(path.with_suffix(".mp4"))
+            else:
+                saved = engine.save_recording(path.with_suffix(".rrd"))
+            text, colour = f"Saved: {saved.result()}", "green"
         except Exception as error:
             text, colour = str(error), "red"
         if client is not None:
-            client.add_notification("Film", text, color=colour)
+            client.add_notification(kind, text, color=colour)
 
     _silent = False
 

@@ -5,10 +5,10 @@ from functools import lru_cache
 
 from foreact.embodiments import ActionCodec, Embodiment, Timing
 from foreact.errors import CheckpointError, ConfigurationError, UnknownNameError
-from foreact.policy import checkpoint
-from foreact.policy.checkpoint import find_policy
-from foreact.policy.hub import resolve
 from foreact.policy.schedules import get_schedule
+from foreact.policy.storage import checkpoint
+from foreact.policy.storage.checkpoint import find_policy
+from foreact.policy.storage.hub import resolve
 from foreact.training.step import BatchConfig
 from lerobot.configs import FeatureType, NormalizationMode, PolicyFeature, PreTrainedConfig
 from lerobot.optim import AdamWConfig

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from foreact.data.batch import SequenceSampler
 from foreact.errors import ConfigurationError
-from foreact.policy.checkpoint import CONFIG_FILE
-from foreact.policy.policy import Networks, Policy
+from foreact.policy.networks import Networks
+from foreact.policy.policy import Policy
 from foreact.policy.schedules import apply_schedule
+from foreact.policy.storage.checkpoint import CONFIG_FILE
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.step import MODE_STREAM, BatchConfig, Learner
 from foreact.transformer.model import WorldActionModel

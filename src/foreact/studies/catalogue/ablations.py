@@ -8,7 +8,7 @@ from foreact.studies.catalogue.grid import TWO_TASKS, expert, in_simulation, sma
 from foreact.studies.cells import Cell, Study
 from foreact.studies.claims import Claim
 from foreact.studies.measures import HeldOut
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 
 NONE, CLEAN, COPIED, RANDOM = "none", "clean history", "copied action stream", "random action stream"
 SHARED, SHARED_TIME = "shared backbone, equal parameters", "shared backbone, equal time"

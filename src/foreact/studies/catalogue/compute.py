@@ -6,7 +6,7 @@ from dataclasses import replace
 from foreact.studies.catalogue.grid import TWO_TASKS, TWO_TASKS_STEPS, in_simulation, small, trained
 from foreact.studies.cells import Cell, Study
 from foreact.studies.claims import Claim
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 
 OWN_STEPS = TWO_TASKS_STEPS
 STEPS = (OWN_STEPS, OWN_STEPS // 2, 2 * OWN_STEPS, 4 * OWN_STEPS)

@@ -10,7 +10,7 @@ from foreact.recipes import get_recipe
 from foreact.recipes.tiny import REACTIVE_STEP_COST
 from foreact.studies.demonstrations import Demonstrations
 from foreact.studies.policies import TrainingRun
-from foreact.training.run import Recipe
+from foreact.training.recipe import Recipe
 
 TASKS = ("reach_cube", "lift_cube", "transfer_cube", "remember_bin")
 """From one stage to five: reach; grasp and lift; hand over; remember, and put it into the bin."""

@@ -1,0 +1,1 @@
+"""Policies as files: saved, exported, published; fetched from the hub and sent there; loaded and placed in memory."""
