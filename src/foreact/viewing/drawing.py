@@ -107,7 +107,8 @@ def _heated(tile: HeatTile, most: float, side: int) -> np.ndarray:
     weight = Image.fromarray(np.float32(tile.heat / most)).resize((side, side), Image.Resampling.BICUBIC)
     weight = np.clip(np.asarray(weight), 0, 1)[..., None]
     picture = resize(tile.picture, (side, side)).astype(np.float32)
-    return np.uint8((0.45 + 0.3 * weight) * picture * (1 - 0.6 * weight) + 0.6 * weight * np.float32(STANDING))
+    heated = (0.45 + 0.3 * weight) * picture * (1 - 0.6 * weight) + 0.6 * weight * np.array(STANDING)
+    return heated.astype(np.uint8)
 
 
 def time_line(

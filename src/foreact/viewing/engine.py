@@ -180,7 +180,7 @@ class PlayEngine:
             return None
         images = {camera: image[None] for camera, image in episode.record.pictures[-1].items()}
         robot = episode.robot
-        return DreamStart(images=images, state=np.float32(robot.state), instruction=robot.instruction)
+        return DreamStart(images=images, state=np.asarray(robot.state, np.float32), instruction=robot.instruction)
 
     # ---- in the engine's thread ----
 
