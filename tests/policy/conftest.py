@@ -43,7 +43,8 @@ class Published:
     def settings_file(self, path: Path, **changes) -> Path:
         """The recorded robot as a user would describe it; None leaves something out."""
         codec, inference = self.settings.codec, self.settings.inference
-        told = {"source": "a recording", "actions": codec.to_dict(), "inference": to_plain(inference)} | changes
+        flat = to_plain(inference.choices) | to_plain(inference.trained)
+        told = {"source": "a recording", "actions": codec.to_dict(), "inference": flat} | changes
         path.write_text(json.dumps(told))
         return path
 

@@ -10,6 +10,7 @@ from foreact.policy.inference import InferenceConfig
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import SCHEDULES, Schedule, apply_schedule, describe_steps, get_schedule
 from foreact.policy.storage.published import published_settings
+from foreact.policy.trained import TrainedFor
 
 STATE = np.array([0.1, -0.2, 0.5], np.float32)
 RELEASED = {"lingbot-va-posttrain-libero-long": 20, "lingbot-va-posttrain-robotwin": 25}
@@ -81,12 +82,10 @@ def test_only_steps_stop_and_guidance_change(name: str, steps: tuple, scales: tu
     own = InferenceConfig(
         video_steps=steps[0],
         action_steps=steps[1],
-        video_shift=scales[0],
-        action_shift=scales[1],
         s_stop=scales[2],
         video_guidance=scales[3],
         window=window,
-        few_steps=True,
+        trained=TrainedFor(video_shift=scales[0], action_shift=scales[1], few_steps=True),
     )
     config = dataclasses.replace(own, **SCHEDULES[name].changes(own))
     differing = {f.name for f in dataclasses.fields(own) if getattr(own, f.name) != getattr(config, f.name)}

@@ -50,12 +50,11 @@ def data(tiny, tmp_path_factory) -> Recorded:
 def training(tiny, vae, data) -> TrainingRun:
     recipe = Recipe(
         embodiment=str(ROBOT),
-        text_dim=8,
         transformer=tiny.sizes(),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=2, micro_batch=2, max_frames=6, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=3, learning_rate=1e-2, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         num_held_out=1,
     )
     return TrainingRun(recipe=recipe, data=(data,), vae=vae)
@@ -67,7 +66,6 @@ def study(training, data) -> Study:
     reacting = replace(
         settings,
         batch=replace(settings.batch, imagines=False),
-        inference=replace(settings.inference, imagines=False),
     )
     policies = {"imagines": training, "reacts": replace(training, recipe=reacting)}
     measures = {
@@ -197,7 +195,6 @@ def test_longer_trainings_are_expected_to_take_longer(training) -> None:
     longer = replace(training.recipe, optimization=replace(training.recipe.optimization, num_steps=6))
     assert replace(training, recipe=longer).expected_s == pytest.approx(2 * training.expected_s)
     reacting = replace(training.recipe, batch=replace(training.recipe.batch, imagines=False))
-    reacting = replace(reacting, inference=replace(reacting.inference, imagines=False))
     assert replace(training, recipe=reacting).expected_s < training.expected_s
 
 

@@ -34,12 +34,11 @@ def text_dim() -> int:
 def recipe(tiny, text_dim: int, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     recipe = Recipe(
         embodiment=str(ROBOT),
-        text_dim=text_dim,
         transformer=tiny.sizes(text_dim=text_dim, text_length=24),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=2, micro_batch=2, max_frames=4, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=2, learning_rate=1e-3, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         num_held_out=1,
     )
     monkeypatch.setitem(init.RECIPES, "toy", lambda: recipe)
@@ -104,12 +103,11 @@ def test_a_policy_is_gone_on_from(tiny, tmp_path: Path) -> None:
     list(LatentCache(dataset, tiny.vae(), tiny.embodiment()).encode_missing())
     first = Recipe(
         embodiment=str(ROBOT),
-        text_dim=8,
         transformer=tiny.sizes(),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=2, micro_batch=2, max_frames=4, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=2, learning_rate=1e-3, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         num_held_out=1,
     )
     list(train(first, [dataset], tiny.vae(), tmp_path / "first"))
@@ -117,27 +115,13 @@ def test_a_policy_is_gone_on_from(tiny, tmp_path: Path) -> None:
     second = replace(
         first,
         corruption=CorruptionConfig(forward_dynamics_probability=0.5),
-        inference=replace(first.inference, forward_dynamics=True),
     )
     begun, stored = begin(second, tiny.vae(), policy), dict(TensorFolder.open(policy, "model").items())
     assert all(torch.equal(value, stored[name]) for name, value in begun.model.state_dict().items())
     assert begun.text_encoder == load(policy).networks.text_encoder and begun.text_files is None
     list(train(second, [dataset], tiny.vae(), tmp_path / "second", initial=policy))
     told = json.loads((tmp_path / "second" / POLICY_FOLDER / "config.json").read_text())
-    assert told["provenance"]["initial"]["steps"] == 2 and told["inference"]["forward_dynamics"]
-
-
-def test_what_is_learned_is_what_is_claimed(recipe: Recipe) -> None:
-    for name, probability in (
-        ("forward_dynamics", "forward_dynamics_probability"),
-        ("action_prefixes", "action_prefix_probability"),
-    ):
-        claimed = replace(recipe.inference, **{name: True})
-        learned = replace(recipe.corruption, **{probability: 0.5})
-        for change in ({"inference": claimed}, {"corruption": learned}):
-            with pytest.raises(ConfigurationError, match=name):
-                replace(recipe, **change)
-        assert replace(recipe, inference=claimed, corruption=learned).inference == claimed
+    assert told["provenance"]["initial"]["steps"] == 2 and told["trained_for"]["forward_dynamics"]
 
 
 def test_other_folders_are_refused(recipe: Recipe, initial: Path) -> None:

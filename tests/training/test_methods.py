@@ -42,12 +42,11 @@ def base(tiny, tmp_path_factory) -> Path:
 def recipe_of(tiny, method: str = "lora", *, num_steps: int = 4, **changes) -> Recipe:
     return Recipe(
         embodiment=ROBOT,
-        text_dim=8,
         transformer=tiny.sizes(**changes),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=3, micro_batch=2, max_frames=6, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=num_steps, learning_rate=1e-2, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         method=method,
         adapters=AdapterConfig(rank=3, alpha=6),
         num_held_out=1,

@@ -13,7 +13,9 @@ from foreact.data.batch import TrainingSequence
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
+from foreact.policy.inference import InferenceChoices
 from foreact.policy.loading import load
+from foreact.policy.trained import TrainedFor
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.recipe import Recipe
@@ -35,12 +37,11 @@ def dataset(tiny, tmp_path_factory) -> EpisodeDataset:
 def recipe(tiny) -> Recipe:
     return Recipe(
         embodiment=ROBOT,
-        text_dim=8,
         transformer=tiny.sizes(),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=3, micro_batch=2, max_frames=6, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=5, learning_rate=1e-2, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         num_held_out=1,
         save_every=2,
         judge_every=3,
@@ -79,7 +80,7 @@ def test_a_run_leaves_a_policy_that_acts(tiny, finished, recipe) -> None:
     folder, _ = finished
     policy = load(folder / POLICY_FOLDER)
     threshold = policy.config.disagreement_threshold
-    assert threshold > 0 and policy.config == replace(recipe.inference, disagreement_threshold=threshold)
+    assert threshold > 0 and policy.config == replace(recipe.policy_config(), disagreement_threshold=threshold)
     session = policy.start("push it")
     policy.observe_first(session, tiny.images(1), np.array([0.5, 0.4, 0.6], np.float32))
     assert np.isfinite(policy.predict(session).actions).all()
@@ -317,7 +318,6 @@ def test_a_reactive_run(tiny, recipe, dataset, tmp_path) -> None:
     reactive = replace(
         recipe,
         batch=replace(recipe.batch, imagines=False),
-        inference=replace(recipe.inference, imagines=False),
         optimization=replace(recipe.optimization, num_steps=2),
     )
     progress = run(reactive, dataset, tiny, tmp_path / "r")
@@ -327,14 +327,32 @@ def test_a_reactive_run(tiny, recipe, dataset, tmp_path) -> None:
     assert run(reactive, dataset, tiny, tmp_path / "r") == []
 
 
+def test_a_recipe_says_once_what_a_network_is_trained_for(recipe) -> None:
+    corruption = CorruptionConfig(video_shift=2.0, action_shift=4.0, action_prefix_probability=0.5)
+    learned = replace(recipe, corruption=corruption, batch=replace(recipe.batch, imagines=False)).trained
+    assert learned == TrainedFor(
+        imagines=False, action_prefixes=True, video_shift=2.0, action_shift=4.0, largest_chunk=2
+    )
+    given = replace(recipe, corruption=CorruptionConfig(forward_dynamics_probability=0.5)).trained
+    assert given.forward_dynamics and not given.few_steps
+    assert replace(recipe, corruption=CorruptionConfig(action_times=(0.0, 1.0))).trained.few_steps
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"precision": "float16"}, "precision"),
-        ({"text_dim": 10}, "text_dim"),
         ({"save_every": 0}, "save_every"),
         ({"judge_every": 0}, "judge_every"),
         ({"num_episodes": 0}, "num_episodes"),
+        (
+            {"inference": InferenceChoices(latent_frames_per_chunk=3)},
+            r"inference\.latent_frames_per_chunk with batch\.max_chunk.*3 with 2",
+        ),
+        (
+            {"corruption": CorruptionConfig(forward_dynamics_probability=0.5), "first_frame": "chunk"},
+            r"corruption\.forward_dynamics_probability with batch\.imagines and first_frame.*0\.5 with True and chunk",
+        ),
     ],
 )
 def test_impossible_recipes_are_refused(recipe, change: dict, named: str) -> None:

@@ -49,20 +49,14 @@ CASES = {
 
 def recipe_of(tiny, case: str) -> Recipe:
     sizes, batch, corruption = CASES[case]
-    inference = tiny.inference(
-        imagines=batch.get("imagines", True),
-        forward_dynamics=corruption is GIVEN,
-        action_prefixes=corruption is GIVEN,
-    )
     settings = {"global_batch": 4, "micro_batch": 1, "max_frames": 8, "max_chunk": 3, "window": (2, 5)}
     return Recipe(
         embodiment=ROBOT,
-        text_dim=8,
         transformer=tiny.sizes(**sizes),
         corruption=corruption or CorruptionConfig(),
         batch=BatchConfig(**(settings | batch)),
         optimization=OptimizationConfig(num_steps=4, learning_rate=1e-2, warmup_steps=1),
-        inference=inference,
+        inference=tiny.inference().choices,
         num_held_out=1,
         save_every=2,
         judge_every=3,

@@ -90,7 +90,7 @@ def run(settings: Settings) -> None:
 
 def best_mode(policy: Policy) -> ControlMode:
     """Return the controller that the demo shows: acting while it thinks, if the policy was trained for that."""
-    return "grounded" if policy.config.forward_dynamics else "synchronous"
+    return "grounded" if policy.config.trained.forward_dynamics else "synchronous"
 
 
 def spare_cores() -> int:

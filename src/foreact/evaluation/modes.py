@@ -88,8 +88,8 @@ def check_answers_all(policy: Policy) -> None:
         ConfigurationError: It does not imagine, or was not trained for forward dynamics.
     """
     check_imagines(policy)
-    if not policy.config.forward_dynamics:
-        raise ConfigurationError("policy with inference.forward_dynamics", got="False", allowed="True", cure=TRAIN)
+    if not policy.config.trained.forward_dynamics:
+        raise ConfigurationError("policy trained for forward_dynamics", got="False", allowed="True", cure=TRAIN)
 
 
 def ask_chunks(policy: Policy, sequence: TrainingSequence, *, seed: int) -> Iterator[Answers]:

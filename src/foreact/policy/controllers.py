@@ -239,16 +239,16 @@ def check_mode(policy: Policy, mode: str) -> None:
         raise ConfigurationError("controller", got=mode, allowed=", ".join(MODES))
     config = policy.config
     lacking = {
-        "naive": not config.imagines,
-        "open_loop": not config.imagines,
-        "grounded": not config.forward_dynamics,
-        "prefixed": not (config.forward_dynamics and config.action_prefixes),
+        "naive": not config.trained.imagines,
+        "open_loop": not config.trained.imagines,
+        "grounded": not config.trained.forward_dynamics,
+        "prefixed": not (config.trained.forward_dynamics and config.trained.action_prefixes),
     }
     if lacking.get(mode):
         raise ConfigurationError(
             f"policy under {mode} control",
             got="one that was not trained for it",
-            allowed="synchronous" + (", naive, open_loop" if config.imagines else ""),
+            allowed="synchronous" + (", naive, open_loop" if config.trained.imagines else ""),
             cure="post-train it, as the recipe tiny-grounded does",
         )
 

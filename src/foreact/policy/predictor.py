@@ -137,7 +137,7 @@ class Predictor:
             seen = KnownFrames(
                 video=self._tokens(seen_latents[None]), action=executed[None].to(self.device, torch.float32)
             )
-            if self.config.first_frame == "chunk" and rollout.num_observed == 0:
+            if self.config.trained.first_frame == "chunk" and rollout.num_observed == 0:
                 rollout.head = seen
                 continue
             if rollout.head is not None:
@@ -203,7 +203,7 @@ class Predictor:
             with span_all(traces, "look_ahead") if any(ahead) else nullcontext():
                 foreseen = self._look_ahead(rollouts, ahead)
             together = Together(rollouts, self.model, self.config.latent_frames_per_chunk, prefixes=prefixes)
-            if self.config.imagines:
+            if self.config.trained.imagines:
                 with span_all(traces, "imagine"):
                     latents = self._imagine(together)
             with span_all(traces, "decode_actions"):

@@ -150,7 +150,7 @@ def begin(
     initialize(model, seed=recipe.seed, action=recipe.action_initialization)
     if ranks.world > 1:
         model = _shard(recipe, ranks, device, model.state_dict().items())
-    return Networks(model=model.to(device), vae=vae, text_encoder=HashedWordEncoder(dim=recipe.text_dim))
+    return Networks(model=model.to(device), vae=vae, text_encoder=HashedWordEncoder(dim=recipe.transformer.text_dim))
 
 
 def _shard(
@@ -292,7 +292,7 @@ class Run:
                 averaged = WorldActionModel(sizes).eval()
             averaged.load_state_dict(weights, assign=True)
             networks = replace(self._networks, model=averaged)
-            made.append(Policy(networks, robot.codec, self._recipe.inference, instructions=robot.instructions))
+            made.append(Policy(networks, robot.codec, self._recipe.policy_config(), instructions=robot.instructions))
         return made
 
     def _sizes_for(self, robot: RobotData) -> TransformerConfig:

@@ -201,7 +201,7 @@ class PlayPage:
             self._s_stop.value = round(policy.config.s_stop, 1)
             self._action_steps.value = min(10, policy.config.action_steps)
         for slider in (self._video_steps, self._s_stop):
-            slider.disabled = not policy.config.imagines
+            slider.disabled = not policy.config.trained.imagines
         self._restart()
 
     def _restart(self) -> None:

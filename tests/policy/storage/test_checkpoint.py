@@ -2,6 +2,7 @@ import json
 import os
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +91,34 @@ def change_config(folder: Path, change) -> None:
     path.write_text(json.dumps(config))
 
 
+def test_what_was_trained_is_apart_from_what_is_chosen(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    assert not config["inference"].keys() & config["trained_for"].keys()
+    assert "video_shift" in config["trained_for"] and "window" in config["inference"]
+
+
+@pytest.mark.parametrize(("max_chunk", "largest"), [(None, None), (7, 7), (1, 2)])
+def test_policies_of_the_earlier_format_load_unchanged(saved: Path, max_chunk: int | None, largest: int | None) -> None:
+    """What they choose was allowed when they were saved, whatever their recipe says."""
+    new = load(saved).config
+
+    def as_before(config: dict) -> None:
+        trained = config.pop("trained_for")
+        del trained["largest_chunk"]
+        config["format"] = "foreact-policy-1"
+        config["inference"] |= trained
+        config["provenance"] = {} if max_chunk is None else {"recipe": {"batch": {"max_chunk": max_chunk}}}
+
+    change_config(saved, as_before)
+    assert load(saved).config == replace(new, trained=replace(new.trained, largest_chunk=largest))
+
+
 @pytest.mark.parametrize(
     "change",
     {
+        "training that is not told": lambda c: c.pop("trained_for"),
+        "an unknown fact of training": lambda c: c["trained_for"].update(speed=3),
+        "a chunk larger than any of training": lambda c: c["trained_for"].update(largest_chunk=1),
         "another width": lambda c: c["transformer"].update(video_width=48),
         "another depth": lambda c: c["transformer"].update(num_layers=3),
         "another canvas": lambda c: c["transformer"].update(canvas=[6, 4]),

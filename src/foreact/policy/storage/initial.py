@@ -15,7 +15,7 @@ from foreact.errors import CheckpointError, ConfigurationError
 from foreact.files import write_whole
 from foreact.policy.storage.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER, umt5_encoder
 from foreact.policy.storage.checkpoint import CONFIG_FILE, STEM, UMT5, copy_parts, read_text_encoder
-from foreact.policy.storage.checkpoint import FORMAT as POLICY_FORMAT
+from foreact.policy.storage.checkpoint import FORMATS as POLICY_FORMATS
 from foreact.policy.storage.placement import Placement
 from foreact.settings import from_plain, read_json, to_plain
 from foreact.shards import TensorFolder, load_strictly
@@ -95,11 +95,11 @@ def initial_origin(folder: Path) -> Any:
 
 def _read(folder: Path) -> dict[str, Any]:
     told = read_json(folder / CONFIG_FILE)
-    if told.get("format") not in (FORMAT, POLICY_FORMAT):
+    if told.get("format") not in (FORMAT, *POLICY_FORMATS):
         raise CheckpointError(
             f"initial weights in {folder}",
             got=told.get("format"),
-            allowed=f"{FORMAT}, {POLICY_FORMAT}",
+            allowed=", ".join((FORMAT, *POLICY_FORMATS)),
             cure="make them with `foreact init`, or give a policy's folder",
         )
     return told

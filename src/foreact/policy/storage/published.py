@@ -12,9 +12,9 @@ from typing import Any
 
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import InferenceConfig, inference_from_plain
 from foreact.policy.storage.assembly import StoredNetworks
-from foreact.settings import from_plain, read_json
+from foreact.settings import read_json
 from foreact.shards import TensorFolder
 from foreact.transformer.model import TransformerConfig
 from foreact.transformer.tokens import PATCH
@@ -98,7 +98,7 @@ def published_settings(name_or_file: str | Path) -> tuple[ActionCodec, Inference
             cure=f"train them for yours, or give settings=, a JSON file like those of {', '.join(_driven())}",
         )
     try:
-        return ActionCodec.from_dict(told["actions"]), from_plain(InferenceConfig, told["inference"], "inference")
+        return ActionCodec.from_dict(told["actions"]), inference_from_plain(told["inference"])
     except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"settings in {path}", got=str(error)) from error
 
