@@ -44,8 +44,8 @@ class Published:
         """The recorded robot as a user would describe it; None leaves something out."""
         codec, inference = self.settings.codec, self.settings.inference
         flat = to_plain(inference.choices) | to_plain(inference.trained)
-        told = {"source": "a recording", "actions": codec.to_dict(), "inference": flat} | changes
-        path.write_text(json.dumps(told))
+        stored = {"source": "a recording", "actions": codec.to_dict(), "inference": flat} | changes
+        path.write_text(json.dumps(stored))
         return path
 
     def images(self, num_frames: int, *, seed: int = 0) -> dict[str, np.ndarray]:

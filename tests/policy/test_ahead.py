@@ -194,9 +194,9 @@ def test_a_prefix_is_given_as_it_was_taught(tiny, num_given: int) -> None:
 def test_frames_believed_are_as_good_as_observed(tiny, one_thread, window: int) -> None:
     """Told where the actions lead, the next chunk is that of a rollout which saw it."""
     predictor, sequence = predictor_of(tiny.model(), window=window), tiny.sequence(7)
-    seen, told = grown(predictor, sequence, 7), grown(predictor, sequence, 5)
+    seen, stored = grown(predictor, sequence, 7), grown(predictor, sequence, 5)
     expected = predictor.predict(seen)
-    got = predictor.predict(told, under_way(sequence, 5, CHUNK, latents=sequence.latents[:, 5:7]))
+    got = predictor.predict(stored, under_way(sequence, 5, CHUNK, latents=sequence.latents[:, 5:7]))
     assert_close(got.actions, expected.actions)
     assert_close(got.latents, expected.latents)
     assert got.foreseen is None

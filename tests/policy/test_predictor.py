@@ -365,7 +365,7 @@ def test_the_seed_decides_and_the_instruction_counts(tiny, one_thread) -> None:
 
 @torch.no_grad()
 def test_a_second_row_changes_nothing_for_an_unguided_stream(tiny) -> None:
-    """Actions are not guided here: their row alone runs, beside a cache of two rows."""
+    """Actions are not guided here: their row alone runs, next to a cache of two rows."""
     model, sequence = tiny.model(), tiny.sequence(5)
     results = []
     for guidance in (1.0, 1.0 + 1e-9):

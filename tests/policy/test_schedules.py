@@ -42,9 +42,9 @@ def test_what_the_names_mean(tiny, networks, name: str, work: tuple) -> None:
 
 def test_a_named_schedule_computes_what_its_settings_compute(tiny, networks, one_thread) -> None:
     named = chunk_of(apply_schedule(tiny.policy(networks=networks), "fast"), tiny)
-    told = chunk_of(tiny.policy(networks=networks, video_steps=3, s_stop=0.6, action_steps=10), tiny)
+    stored = chunk_of(tiny.policy(networks=networks, video_steps=3, s_stop=0.6, action_steps=10), tiny)
     own = chunk_of(apply_schedule(tiny.policy(networks=networks), None), tiny)
-    assert all(np.array_equal(mine, oracle) for mine, oracle in zip(named, told, strict=True))
+    assert all(np.array_equal(mine, oracle) for mine, oracle in zip(named, stored, strict=True))
     assert not np.allclose(named[0], own[0])
 
 

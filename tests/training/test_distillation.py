@@ -28,7 +28,7 @@ from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress
 from foreact.transformer.masks import ChunkLayout
 
 CONFIG = DistillationConfig(
-    num_steps=4, global_batch=3, micro_batch=2, max_frames=6, num_held_out=1, save_every=2, judge_every=3
+    num_steps=4, global_batch=3, micro_batch=2, max_frames=6, num_held_out=1, save_every=2, eval_every=3
 )
 
 
@@ -163,8 +163,8 @@ def test_a_distilled_policy_is_a_policy_that_says_what_it_came_from(tiny, finish
     teacher, student = tiny.policy(video_steps=4, action_steps=3), load(finished / POLICY_FOLDER)
     assert (student.config.video_steps, student.config.action_steps, student.config.trained.few_steps) == (2, 1, True)
     assert student.codec.to_dict() == teacher.codec.to_dict()
-    told = json.loads((finished / POLICY_FOLDER / "config.json").read_text())["provenance"]["initial"]
-    assert told == {"distilled_from": "teacher", "weights": teacher.digest()} and student.digest() != teacher.digest()
+    stored = json.loads((finished / POLICY_FOLDER / "config.json").read_text())["provenance"]["initial"]
+    assert stored == {"distilled_from": "teacher", "weights": teacher.digest()} and student.digest() != teacher.digest()
     session = apply_schedule(student, "one").start("push it")
     apply_schedule(student, "one").observe_first(session, tiny.images(1), np.array([0.5, 0.4, 0.6], np.float32))
     assert np.isfinite(apply_schedule(student, "one").predict(session).actions).all()

@@ -78,8 +78,8 @@ def test_training_begins_from_them_and_the_policy_carries_its_text_encoder(
         policy.observe_first(session, tiny.images(1), np.array([0.5, 0.4, 0.6], np.float32))
         actions.append(policy.predict(session).actions)
     assert np.isfinite(actions).all() and not np.array_equal(*actions)
-    told = json.loads((tmp_path / "run" / POLICY_FOLDER / "config.json").read_text())
-    assert told["provenance"]["initial"]["preset"] == "toy" and told["text_encoder"] == {"kind": "umt5"}
+    details = json.loads((tmp_path / "run" / POLICY_FOLDER / "config.json").read_text())
+    assert details["provenance"]["initial"]["preset"] == "toy" and details["text_encoder"] == {"kind": "umt5"}
 
 
 def test_a_recipe_with_a_large_text_encoder_needs_them(tiny, recipe: Recipe) -> None:
@@ -120,21 +120,21 @@ def test_a_policy_is_gone_on_from(tiny, tmp_path: Path) -> None:
     assert all(torch.equal(value, stored[name]) for name, value in begun.model.state_dict().items())
     assert begun.text_encoder == load(policy).networks.text_encoder and begun.text_files is None
     list(train(second, [dataset], tiny.vae(), tmp_path / "second", initial=policy))
-    told = json.loads((tmp_path / "second" / POLICY_FOLDER / "config.json").read_text())
-    assert told["provenance"]["initial"]["steps"] == 2 and told["trained_for"]["forward_dynamics"]
+    details = json.loads((tmp_path / "second" / POLICY_FOLDER / "config.json").read_text())
+    assert details["provenance"]["initial"]["steps"] == 2 and details["trained_for"]["forward_dynamics"]
 
 
 def test_other_folders_are_refused(recipe: Recipe, initial: Path) -> None:
     path = initial / "config.json"
-    told = json.loads(path.read_text())
+    details = json.loads(path.read_text())
     for change in ({"format": "foreact-policy-0"}, {"transformer": {"depth": 3}}):
-        path.write_text(json.dumps(told | change))
+        path.write_text(json.dumps(details | change))
         with pytest.raises(CheckpointError):
             load_initial(initial, recipe.transformer)
 
 
 @pytest.mark.parametrize(
-    ("preset", "shard_gb", "complaint"), [("tiny", 1.0, "trained from nothing"), ("toy", 0.0, "shard_gb")]
+    ("preset", "shard_gb", "complaint"), [("tiny", 1.0, "trained from scratch"), ("toy", 0.0, "shard_gb")]
 )
 def test_init_refuses_what_cannot_be(
     recipe: Recipe, tmp_path: Path, preset: str, shard_gb: float, complaint: str

@@ -1,4 +1,4 @@
-"""Training of a part: adapters beside frozen weights, or the action stream alone."""
+"""Training of a part: adapters next to frozen weights, or the action stream alone."""
 
 import json
 from dataclasses import replace
@@ -51,7 +51,7 @@ def recipe_of(tiny, method: str = "lora", *, num_steps: int = 4, **changes) -> R
         adapters=AdapterConfig(rank=3, alpha=6),
         num_held_out=1,
         save_every=2,
-        judge_every=9,
+        eval_every=9,
     )
 
 
@@ -143,8 +143,8 @@ def test_adapters_are_refused_beside_another_base(tiny, dataset, base, tmp_path,
     tiny.policy(networks=replace(tiny.networks(), model=tiny.model(seed=5))).save_pretrained(other)
     with pytest.raises(CheckpointError, match=r"another configuration.*frozen: "):
         run(tiny, recipe_of(tiny), dataset, tmp_path / "r", other)
-    told = json.loads((tmp_path / "r" / POLICY_FOLDER / "config.json").read_text())["provenance"]
-    assert told["recipe"]["method"] == "lora" and len(told["frozen"]) == 16
+    stored = json.loads((tmp_path / "r" / POLICY_FOLDER / "config.json").read_text())["provenance"]
+    assert stored["recipe"]["method"] == "lora" and len(stored["frozen"]) == 16
 
 
 def test_the_digest_is_of_the_frozen_weights_alone(tiny) -> None:

@@ -81,7 +81,7 @@ def recipe(tiny) -> Recipe:
         inference=tiny.inference().choices,
         num_held_out=1,
         save_every=2,
-        judge_every=2,
+        eval_every=2,
     )
 
 

@@ -44,7 +44,7 @@ def recipe(tiny) -> Recipe:
         inference=tiny.inference().choices,
         num_held_out=1,
         save_every=2,
-        judge_every=3,
+        eval_every=3,
     )
 
 
@@ -143,8 +143,8 @@ def test_a_resumed_run_keeps_its_threshold_of_disagreement(tiny, recipe, dataset
 
 def test_how_fast_the_robot_may_be_driven_is_no_matter_to_a_run(tiny, recipe, dataset, finished) -> None:
     with safe_open(finished[0] / STATE_FILE, framework="pt") as file:
-        told = json.loads(file.metadata()["configuration"])
-    assert all(set(dof) == {"name", "unit", "low", "high"} for dof in told["actions"]["embodiment"]["dofs"])
+        stored = json.loads(file.metadata()["configuration"])
+    assert all(set(dof) == {"name", "unit", "low", "high"} for dof in stored["actions"]["embodiment"]["dofs"])
 
 
 def test_killed_while_the_last_policy_is_written_the_run_is_not_finished(
@@ -343,7 +343,7 @@ def test_a_recipe_says_once_what_a_network_is_trained_for(recipe) -> None:
     [
         ({"precision": "float16"}, "precision"),
         ({"save_every": 0}, "save_every"),
-        ({"judge_every": 0}, "judge_every"),
+        ({"eval_every": 0}, "eval_every"),
         ({"num_episodes": 0}, "num_episodes"),
         (
             {"inference": InferenceChoices(latent_frames_per_chunk=3)},
@@ -371,16 +371,16 @@ def test_an_episode_of_one_row_is_passed_over_and_named(tiny, recipe, tmp_path) 
     data = load_training_data(recipe, [dataset], tiny.vae())
     assert [sequence.num_frames for sequence in data.sources[0]] == [6, 5]
     assert data.notes == (f"passed over, too short: episode 1 of {dataset.root}",)
-    told = run(recipe, dataset, tiny, tmp_path / "run")
-    assert told[0].notes == data.notes and not any(progress.notes for progress in told[1:])
+    stored = run(recipe, dataset, tiny, tmp_path / "run")
+    assert stored[0].notes == data.notes and not any(progress.notes for progress in stored[1:])
 
 
 def test_held_out_episodes_shorter_than_a_chunk_are_said_and_not_judged(tiny, recipe, tmp_path) -> None:
     """A chunk is two latent frames, eight actions; the held-out episode has five rows."""
     dataset = prepared(tiny, tmp_path / "d", (21, 17, 5))
-    told = run(recipe, dataset, tiny, tmp_path / "run")
-    assert "nothing to judge by" in told[0].notes[0]
-    assert not (tmp_path / "run/log.jsonl").exists() and all(progress.judged == "" for progress in told)
+    stored = run(recipe, dataset, tiny, tmp_path / "run")
+    assert "nothing to judge by" in stored[0].notes[0]
+    assert not (tmp_path / "run/log.jsonl").exists() and all(progress.judged == "" for progress in stored)
     load(tmp_path / "run" / POLICY_FOLDER)
 
 

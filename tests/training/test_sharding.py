@@ -59,7 +59,7 @@ def recipe_of(tiny, case: str) -> Recipe:
         inference=tiny.inference().choices,
         num_held_out=1,
         save_every=2,
-        judge_every=3,
+        eval_every=3,
     )
 
 
@@ -193,9 +193,9 @@ def test_the_latest_two_states_are_kept_and_no_pickle_is_among_them(two) -> None
 def go_on(tiny, dataset, folder: Path, num_steps: int) -> list[int]:
     recipe = recipe_of(tiny, "two modes")
     longer = replace(recipe, optimization=replace(recipe.optimization, num_steps=num_steps))
-    told = json.loads((complete_states(folder)[-1] / COMPLETE).read_text())
-    told["configuration"]["recipe"]["optimization"]["num_steps"] = num_steps
-    (complete_states(folder)[-1] / COMPLETE).write_text(json.dumps(told))
+    stored = json.loads((complete_states(folder)[-1] / COMPLETE).read_text())
+    stored["configuration"]["recipe"]["optimization"]["num_steps"] = num_steps
+    (complete_states(folder)[-1] / COMPLETE).write_text(json.dumps(stored))
     return [progress.step for progress in train(longer, [dataset], tiny.vae(), folder)]
 
 

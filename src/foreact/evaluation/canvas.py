@@ -32,7 +32,7 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> UInt8[np.ndarray, "heigh
 def mosaic(
     images: Mapping[str, np.ndarray], layout: CameraLayout, height: int
 ) -> UInt8[np.ndarray, "{height} _width 3"]:
-    """Return the first camera `height` pixels tall, and the others, half as large, in columns of two beside it."""
+    """Return the first camera `height` pixels tall, and the others, half as large, in columns of two next to it."""
     main, *others = layout.cameras
     size = tile_size(layout, height)
     small = (size[0] // 2, size[1] // 2)

@@ -114,7 +114,7 @@ def dream(
 
 def _dream_on(policy: Policy, session: Session, viewer: LatentViewer) -> DreamedChunk:
     chunk, trace = policy.predict(session), Trace()
-    policy.believe(session)
+    policy.accept_imagined(session)
     with trace.span("decode_video"):
         frames = viewer.show(torch.from_numpy(chunk.imagined_latents))
     return DreamedChunk(actions=chunk.actions, frames=frames, stage_ms={**chunk.stage_ms, **trace.take()})

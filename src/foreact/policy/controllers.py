@@ -208,7 +208,7 @@ def observe_together(controllers: Sequence[PolicyController], turns: Sequence[Tu
     pieces = [_seen_pieces(controller, turn) for controller, turn in zip(controllers, turns, strict=True)]
     for controller in controllers:
         if controller.mode == "open_loop" and controller.session.prediction is not None:
-            policy.believe(controller.session)
+            policy.accept_imagined(controller.session)
     while seen := {number: piece for number, each in enumerate(pieces) if (piece := next(each, None)) is not None}:
         sessions = [controllers[number].session for number in seen]
         policy.observe_together(sessions, *zip(*seen.values(), strict=True))

@@ -128,7 +128,7 @@ class InferenceConfig(InferenceChoices):
 
     @property
     def cache_frames(self) -> int:
-        """Latent frames that a cache has room for: the window, and scratch space beside it."""
+        """Latent frames that a cache has room for: the window, and scratch space next to it."""
         return self.window + self.scratch_frames
 
     def as_driven(self) -> "InferenceConfig":

@@ -367,7 +367,7 @@ class Policy:
                 cure="load one that does, or train one with batch.imagines",
             )
 
-    def believe(self, session: Session) -> None:
+    def accept_imagined(self, session: Session) -> None:
         """Open loop: take the predicted chunk for what happened, instead of observing.
 
         Raises:

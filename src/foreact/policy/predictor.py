@@ -5,7 +5,7 @@ integrated from noise to `s_stop`; its keys and values stay in the cache's scrat
 integrated from noise to 1 while it sees them; then the imagined entries are dropped.
 
 While actions are under way the history can be carried on beyond what was seen (`Ahead`): frames that they will lead to,
-imagined or believed, are kept beside the observed ones while the next chunk is computed, and dropped with it.
+imagined or believed, are kept next to the observed ones while the next chunk is computed, and dropped with it.
 
 Policies trained as the published weights were have the first observed latent frame at the head of the first chunk,
 held at its observed value at flow time 1 while the rest is imagined.

@@ -1,4 +1,4 @@
-"""A policy of about 150 M weights: trains from nothing on one consumer GPU, and runs on one with ease."""
+"""A policy of about 150 M weights: trains from scratch on one consumer GPU, and runs on one with ease."""
 
 from foreact.embodiments import CameraLayout
 from foreact.policy.inference import InferenceChoices
@@ -34,7 +34,7 @@ def small() -> Recipe:
         optimization=OptimizationConfig(num_steps=30_000, learning_rate=3e-4, warmup_steps=1000),
         precision="bfloat16",
         save_every=500,
-        judge_every=2000,
+        eval_every=2000,
         inference=InferenceChoices(
             latent_frames_per_chunk=4,
             window=64,

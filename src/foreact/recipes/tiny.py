@@ -36,7 +36,7 @@ def tiny() -> Recipe:
         # (benchmarks/training_step.py). Nothing else changes; a GPU may rather have all at once.
         batch=BatchConfig(global_batch=4, micro_batch=1, max_frames=48),
         optimization=OptimizationConfig(num_steps=4000, learning_rate=4e-3, warmup_steps=60, ema_decay=0.997),
-        judge_every=1000,
+        eval_every=1000,
         inference=InferenceChoices(
             latent_frames_per_chunk=4,
             window=64,
@@ -88,7 +88,7 @@ def tiny_grounded() -> Recipe:
         recipe,
         corruption=replace(recipe.corruption, forward_dynamics_probability=0.5, action_prefix_probability=0.5),
         optimization=replace(recipe.optimization, num_steps=3000, learning_rate=2e-3),
-        judge_every=1000,
+        eval_every=1000,
     )
 
 

@@ -76,7 +76,7 @@ class DistillationConfig:
     """Last episodes of every dataset that are judged, and not learned from."""
     save_every: int = 100
     """Steps between checkpoints."""
-    judge_every: int = 250
+    eval_every: int = 250
     """Steps between measurements on held-out episodes."""
     seed: int = 0
     """Of every draw."""
@@ -197,7 +197,7 @@ def distillation_recipe(policy: Policy, config: DistillationConfig) -> Recipe:
         inference=distilled_settings(inference).choices,
         num_held_out=config.num_held_out,
         save_every=config.save_every,
-        judge_every=config.judge_every,
+        eval_every=config.eval_every,
         seed=config.seed,
     )
 

@@ -37,7 +37,7 @@ class Recipe:
     first_frame: Literal["history", "chunk"] = "history"
     """Place of the first observed latent frame: in the cache by itself, or at the head of the first chunk."""
     method: Method = "full"
-    """What is trained: all weights, the action stream alone (action), or that and adapters beside the video stream's
+    """What is trained: all weights, the action stream alone (action), or that and adapters next to the video stream's
     matrices (lora). The last two need weights to begin with."""
     adapters: AdapterConfig = field(default_factory=AdapterConfig)
     """Of `lora`."""
@@ -54,7 +54,7 @@ class Recipe:
     all. However many they are, the same ones are held out."""
     save_every: int = 100
     """Steps between checkpoints."""
-    judge_every: int = 500
+    eval_every: int = 500
     """Steps between measurements on held-out episodes."""
     seed: int = 0
     """Of the weights and of every draw."""
@@ -105,7 +105,7 @@ class Recipe:
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigurationError("precision", got=self.precision, allowed="float32, bfloat16")
         self.policy_config()
-        for name in ("save_every", "judge_every"):
+        for name in ("save_every", "eval_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
         if self.num_episodes is not None and self.num_episodes < 1:

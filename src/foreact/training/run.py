@@ -89,7 +89,7 @@ def train(
         datasets: With their latents cached; of other robots than the recipe's as parts of a mixture.
         vae: They were encoded with it.
         folder: Of the run.
-        initial: Weights to begin with, written by `foreact init`, or a policy to go on from; None: from nothing.
+        initial: Weights to begin with, written by `foreact init`, or a policy to go on from; None: from scratch.
         latents: Folder of the latents, if not with the datasets.
         device: Where to train.
         should_stop: Asked after every step, of every process; once one says yes, the run is saved, and ends.
@@ -255,7 +255,7 @@ class Run:
                 progress = self._step(log)
                 done = state.step == num_steps
                 stops = self._ranks.any(should_stop()) and not done
-                if done or state.step % recipe.judge_every == 0:
+                if done or state.step % recipe.eval_every == 0:
                     self._judge(log)
                 if done or stops or state.step % recipe.save_every == 0:
                     self._save()

@@ -362,8 +362,8 @@ def test_another_text_encoder_replaces_the_one_that_stood_there(published, copie
     save_file({key: value * 1.5 for key, value in weights.items()}, copied / name, metadata={"format": "pt"})
     other = published.load(copied)
     other.save_pretrained(saved)
-    told = [policy.networks.text_encoder.encode(["push"]).tokens for policy in (load(saved), other, published.load())]
-    assert torch.equal(told[0], told[1]) and not torch.equal(told[0], told[2])
+    stored = [policy.networks.text_encoder.encode(["push"]).tokens for policy in (load(saved), other, published.load())]
+    assert torch.equal(stored[0], stored[1]) and not torch.equal(stored[0], stored[2])
     assert {path.name for path in (saved / "text_encoder").iterdir()} == {"config.json", "model.safetensors"}
     original = published.source / name
     assert load_file(original)["shared.weight"].equal(weights["shared.weight"]), "a link is replaced, not written to"

@@ -47,7 +47,7 @@ def save_policy(policy: PolicyParts, folder: Path, *, provenance: dict[str, Any]
     Args:
         policy: What to write.
         folder: Made if missing.
-        provenance: How it was trained: any JSON-able tree, kept beside the settings that running it needs.
+        provenance: How it was trained: any JSON-able tree, kept next to the settings that running it needs.
 
     Raises:
         CheckpointError: It could not be written, its weights are held in 8 bits, its text encoder is no longer where
@@ -178,9 +178,9 @@ def _describe_text_encoder(networks: Networks) -> dict[str, Any]:
     return {"kind": WORDS, **to_plain(networks.text_encoder)}
 
 
-def read_text_encoder(told: dict[str, Any]) -> TextEncoder | None:
+def read_text_encoder(stored: dict[str, Any]) -> TextEncoder | None:
     """Return the text encoder that a `config.json` describes; None for a large one, which has files of its own."""
-    settings = dict(told)
+    settings = dict(stored)
     kind = settings.pop("kind", WORDS)
     if kind not in (WORDS, UMT5):
         raise ConfigurationError("kind of text encoder", got=kind, allowed=f"{WORDS}, {UMT5}")
