@@ -1,6 +1,7 @@
 """One writer a folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from foreact.errors import ConfigurationError
-from foreact.folders import LOCK_FILE, only_writer
+from foreact.folders import LOCK_FILE, check_room, check_writable, only_writer
 
 WRITER = """
 import sys, time
@@ -63,6 +64,32 @@ def test_the_next_may_write_when_one_has_ended(tmp_path: Path) -> None:
         with only_writer(tmp_path / "r"):
             (tmp_path / "r" / "file").write_bytes(b"x")
     assert {path.name for path in (tmp_path / "r").iterdir()} <= {"file", LOCK_FILE}
+
+
+def test_a_folder_in_which_nothing_was_written_is_not_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="wrong"), only_writer(tmp_path / "r"):
+        raise ValueError("wrong settings")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ValueError, match="wrong"), only_writer(tmp_path / "mine"):
+        raise ValueError("wrong folder")
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+def test_a_disk_with_too_little_room_is_refused(tmp_path: Path, monkeypatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert check_room(tmp_path / "not" / "there", 1_000_000) == 1_000_000
+    with pytest.raises(ConfigurationError, match=r"disk space for .*there; got: 0\.001 GB free; allowed: 2 GB or more"):
+        check_room(tmp_path / "not" / "there", 2_000_000_000)
+
+
+def test_a_folder_for_several_writers_is_made_or_refused(tmp_path: Path) -> None:
+    check_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(ConfigurationError, match="a folder that can be written to"):
+        check_writable(tmp_path / "file" / "b")
 
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:

@@ -147,5 +147,5 @@ def test_a_file_in_the_way_of_the_folder_is_refused(toy, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SystemExit):
         imagine(toy, tmp_path / "file")
-    assert "choose another name" in " ".join(capsys.readouterr().err.split())
+    assert "a folder that can be written to" in " ".join(capsys.readouterr().err.split())
     assert (tmp_path / "file").read_text() == "in the way"

@@ -1,6 +1,6 @@
 """How much longer an answer takes through Ray's proxy than from the plain server, turn by turn beside each other.
 
-pip install "foreact[policy,ray]"
+pip install ".[policy,ray]"
 python examples/ray/latency.py --size 480 640
 """
 

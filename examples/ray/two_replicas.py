@@ -1,6 +1,6 @@
 """Two replicas of a policy server on this machine; robots on both; one replica is killed: its robots go on.
 
-pip install "foreact[policy,sim,ray]"
+pip install ".[policy,sim,ray]"
 MUJOCO_GL=egl python examples/ray/two_replicas.py
 """
 

@@ -3,8 +3,27 @@
 A message names the thing, says what was got, what is allowed, and what to do about it.
 """
 
+import json
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, distribution
+
+
+def install_command(extra: str) -> str:
+    """Return the pip command that adds an extra of foreact, from where foreact itself was installed.
+
+    That may be a folder or a git repository rather than a package index; pip writes it down (`direct_url.json`).
+    """
+    try:
+        source = json.loads(distribution("foreact").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:  # run from its source folder without being installed
+        source = {}
+    url, git = source.get("url", ""), source.get("vcs_info", {})
+    if source.get("dir_info", {}).get("editable"):
+        return f'pip install -e "{url.removeprefix("file://")}[{extra}]"'
+    if git:
+        return f'pip install "foreact[{extra}] @ {git["vcs"]}+{url}@{git["commit_id"]}"'
+    return f'pip install "foreact[{extra}] @ {url}"' if url else f'pip install "foreact[{extra}]"'
 
 
 class ForeactError(Exception):
@@ -68,7 +87,7 @@ class NotInstalledError(ForeactError, ImportError):
             extra: Which extra of foreact brings it.
             cure: What to do, where no extra brings it.
         """
-        super().__init__(what, got=f"{missing} is not installed", cure=cure or f'pip install "foreact[{extra}]"')
+        super().__init__(what, got=f"{missing} is not installed", cure=cure or install_command(extra))
 
 
 class InputError(ForeactError, ValueError):

@@ -1,5 +1,9 @@
 import builtins
 import hashlib
+import json
+import os
+import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from foreact.codecs.text import HashedWordEncoder, TextEncoder, UMT5Encoder
-from foreact.errors import CheckpointError, ConfigurationError
+from foreact.errors import CheckpointError, ConfigurationError, install_command
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FOLDERS = (GOLDEN / "side_by_side" / "text_encoder", GOLDEN / "side_by_side" / "tokenizer")
@@ -106,7 +110,7 @@ def test_umt5_without_transformers_names_the_extra(monkeypatch: pytest.MonkeyPat
         return true_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(ConfigurationError, match=r"foreact\[umt5\]"):
+    with pytest.raises(ConfigurationError, match=re.escape(install_command("umt5"))):
         UMT5Encoder.from_pretrained("nowhere", "nowhere")
 
 
@@ -149,14 +153,41 @@ def test_umt5_refuses_pickles_and_tells_how_to_convert(tmp_path: Path):
         UMT5Encoder.from_pretrained(tmp_path, FOLDERS[1])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("num_layers", 10**6), ("d_model", 10**9), ("vocab_size", 10**10), ("d_ff", 10**30)]
+)
+def test_umt5_larger_than_its_files_is_refused_before_it_is_built(tmp_path: Path, name: str, value: int):
+    pytest.importorskip("transformers")
+    shutil.copytree(FOLDERS[0], tmp_path / "text_encoder")
+    config = json.loads((FOLDERS[0] / "config.json").read_text())
+    (tmp_path / "text_encoder" / "config.json").write_text(json.dumps(config | {name: value}))
+    with pytest.raises(CheckpointError, match=f"UMT5 text encoder in .*got: {name} 10.*the files hold no more"):
+        UMT5Encoder.from_pretrained(tmp_path / "text_encoder", FOLDERS[1])
+
+
+@pytest.mark.parametrize("name", ["text_encoder/config.json", "tokenizer/tokenizer_config.json"])
+def test_umt5_does_not_wait_for_a_pipe(tmp_path: Path, name: str):
+    pytest.importorskip("transformers")
+    for folder in FOLDERS:
+        shutil.copytree(folder, tmp_path / folder.name)
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(CheckpointError, match="no regular file"):
+        UMT5Encoder.from_pretrained(tmp_path / "text_encoder", tmp_path / "tokenizer")
+
+
 def test_umt5_tells_its_width_without_loading(tmp_path: Path):
     assert UMT5Encoder.read_dim(FOLDERS[0]) == 48
     with pytest.raises(CheckpointError, match=r"config.json; got: No such file"):
         UMT5Encoder.read_dim(tmp_path)
-    for content, got in (("{", "JSONDecodeError"), ("{}", "d_model"), ("[]", "TypeError")):
+    for content, details in (
+        ("{", "allowed: JSON"),
+        ("{}", "d_model .*got: None"),
+        ("[]", "got: list; allowed: a table"),
+    ):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(CheckpointError, match=f"got: .*{got}.*allowed: JSON that has d_model"):
+        with pytest.raises(CheckpointError, match=details):
             UMT5Encoder.read_dim(tmp_path)
     (tmp_path / "config.json").write_text('{"d_model": "wide"}')
-    with pytest.raises(CheckpointError, match=r"d_model in .*got: wide"):
+    with pytest.raises(CheckpointError, match=r"d_model in .*got: 'wide'"):
         UMT5Encoder.read_dim(tmp_path)

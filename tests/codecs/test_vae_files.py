@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,15 @@ def test_a_configuration_that_builds_no_network_is_refused(folder: Path):
     config = json.loads((folder / CONFIG_FILE).read_text())
     (folder / CONFIG_FILE).write_text(json.dumps(config | {"dim_mult": [1, 2, 4]}))
     with pytest.raises(CheckpointError, match="configuration of the video VAE"):
+        VideoVAE.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -1.0, 0.0])
+def test_statistics_that_no_latents_have_are_refused(folder: Path, number: float):
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    config["latents_std"][0] = number
+    (folder / CONFIG_FILE).write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=r"video VAE in .*latents_std"):
         VideoVAE.from_pretrained(folder)
 
 

@@ -1,4 +1,5 @@
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -129,7 +130,9 @@ def test_latents_that_do_not_fit_are_refused(shape: tuple[int, ...], vae: VideoV
         vae.decode(torch.zeros(shape))
 
 
-@pytest.mark.parametrize("statistics_", [{"latents_mean": [0.0]}, {"latents_std": [1.0, 0.0, 1.0]}])
+@pytest.mark.parametrize(
+    "statistics_", [{"latents_mean": [0.0]}, {"latents_std": [1.0, 0.0, 1.0]}, {"latents_std": [math.nan] * 3}]
+)
 def test_statistics_that_do_not_fit_are_refused(statistics_: dict, build_vae):
     with pytest.raises(ConfigurationError, match="latents_mean and latents_std"):
         build_vae(**statistics_)

@@ -1,10 +1,13 @@
 """`foreact evaluate --data`, as a user types it."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from foreact.commands.evaluate_data import joint_table
 from foreact.commands.main import main
 from foreact.data.latents import LatentCache
 from foreact.evaluation.open_loop import compare_joints
@@ -39,6 +42,13 @@ def test_recorded_episodes_are_compared_joint_by_joint(recorded, tmp_path, capsy
     assert written["policy"] == str(tmp_path / "policy")
     assert (result["data"], result["episodes"]) == (str(recorded.root), 1)
     assert result["joints"] == list(compare_joints(load(tmp_path / "policy"), recorded, 1, None))
+
+
+def test_joint_names_that_look_like_markup_are_printed_as_they_are() -> None:
+    text = io.StringIO()
+    row = {"joint": "[/arm]", "unit": "[rad]", "policy": 1, "last_action": 2}
+    Console(file=text, width=80).print(joint_table([row]))
+    assert "[/arm]" in text.getvalue() and "[rad]" in text.getvalue()
 
 
 def test_baseline_is_the_last_recorded_action_before_each_chunk(recorded, tiny) -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 from diffusers import WanTransformer3DModel
 
-from foreact.commands import init
 from foreact.commands.init import initialize_from
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.shards import ShardWriter, TensorFolder, load_strictly
@@ -107,8 +106,10 @@ def test_too_small_a_disk_is_said_before_it_is_full(
     tiny, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=100_000)
-    monkeypatch.setattr(init.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(CheckpointError, match=r"disk space for .*got: 0\.0001 GB free; allowed: 0\.000177 GB or more"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(
+        ConfigurationError, match=r"disk space for .*got: 0\.0001 GB free; allowed: 0\.000177 GB or more"
+    ):
         initialize_from(tiny.sizes(**WIDE), source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

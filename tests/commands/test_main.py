@@ -19,6 +19,7 @@ from foreact import __version__
 from foreact.commands import main as module
 from foreact.commands.main import main
 from foreact.commands.table import COMMANDS
+from foreact.errors import install_command
 
 FOLDER = Path(module.__file__).parent
 
@@ -92,7 +93,7 @@ def test_a_package_that_is_missing_is_named(capsys, monkeypatch, package: str, e
         raise ModuleNotFoundError("no", name=package)
 
     monkeypatch.setattr(module.importlib, "import_module", missing)
-    assert f'{package} is not installed; pip install "foreact[{extra}]"' in refused(capsys, "demo")
+    assert f"{package} is not installed; {install_command(extra)}" in refused(capsys, "demo")
 
 
 def test_a_module_of_our_own_that_is_missing_is_a_fault_and_not_a_package(monkeypatch) -> None:

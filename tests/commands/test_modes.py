@@ -80,5 +80,5 @@ def test_a_file_in_the_way_of_the_folder_is_refused(toy, tmp_path, capsys) -> No
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(SystemExit):
         modes(toy, tmp_path / "out")
-    assert "choose another name" in " ".join(capsys.readouterr().err.split())
+    assert "a folder that can be written to" in " ".join(capsys.readouterr().err.split())
     assert (tmp_path / "out").read_text() == "in the way"

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from foreact.commands.main import main
+from foreact.errors import install_command
 
 
 def test_without_viser_one_is_told_what_to_install(monkeypatch, capsys) -> None:
@@ -14,4 +15,4 @@ def test_without_viser_one_is_told_what_to_install(monkeypatch, capsys) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["play"])
     assert ended.value.code == 2
-    assert 'viser is not installed; pip install "foreact[play]"' in " ".join(capsys.readouterr().err.split())
+    assert f"viser is not installed; {install_command('play')}" in " ".join(capsys.readouterr().err.split())

@@ -5,7 +5,7 @@ import torch
 from rich.console import Console
 
 from foreact.commands.parsing import expand_home
-from foreact.commands.progress import ProgressLines, available_devices, progress_bar, use_device
+from foreact.commands.progress import ProgressLines, available_devices, bold, plain, progress_bar, use_device
 from foreact.errors import ConfigurationError
 
 
@@ -16,6 +16,14 @@ def test_without_a_terminal_there_is_a_line_now_and_then() -> None:
         for step in range(1, 401):
             bar.update(task, completed=step, figures=f"loss {1 / step:.3f}")
     assert text.getvalue().splitlines() == ["training: 1 of 400  loss 1.000", "training: 400 of 400  loss 0.003"]
+
+
+@pytest.mark.parametrize("name", ["[red]arm", "[/]", "[/bold]", "run[1]", "[link=file:///x]y[/link]", "\\[b]"])
+def test_names_that_look_like_markup_are_printed_as_they_are(name: str) -> None:
+    text = io.StringIO()
+    shown = Console(file=text, width=200)
+    shown.print(f"{plain(name)} | {bold(name)} | end")
+    assert text.getvalue() == f"{name} | {name} | end\n"
 
 
 def test_lines_take_what_bars_take() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from foreact.commands.train_progress import LINES, is_due, losses, show, time_left
+from foreact.commands.train_progress import LINES, is_due, losses, show, throughput, time_left
 from foreact.training.run import Progress
 
 
@@ -68,5 +68,15 @@ def test_parts_of_the_loss_that_are_not_trained_are_not_shown() -> None:
 
 
 def test_notes_are_said_as_they_are() -> None:
-    stored = [replace(step(1), notes=("passed over, too short: [bold]a[/]",)), step(2)]
-    assert "passed over, too short: [bold]a[/]" in lines_of(stored, terminal=False)
+    details = [replace(step(1), notes=("passed over, too short: [bold]a[/]",)), step(2)]
+    assert "passed over, too short: [bold]a[/]" in lines_of(details, terminal=False)
+
+
+def test_lines_say_how_fast_a_step_was() -> None:
+    timed = replace(step(1), tokens_per_s=12_345.0, data_share=0.04)
+    assert throughput(timed, None) == ", 12,345 tokens/s, 4 % making batches"
+    assert throughput(timed, 0.361) == ", 12,345 tokens/s, 36 % of peak, 4 % making batches"
+    assert throughput(step(1), 0.5) == ""
+    out = io.StringIO()
+    show([timed], Console(file=out, force_terminal=False, width=80), flops_per_token=2e9, peak_flops_per_s=1e14)
+    assert out.getvalue().rstrip().endswith("12,345 tokens/s, 25 % of peak, 4 % making batches")

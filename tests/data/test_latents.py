@@ -7,16 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from foreact.codecs.pixels import pixels_from_frames
 from foreact.codecs.video_vae import VideoVAE
+from foreact.commands.main import main
+from foreact.commands.progress import console
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache, check_dataset, encode_episode, fingerprint, latents_folder
 from foreact.data.recorder import DatasetWriter
 from foreact.data.renaming import CAMERA_PREFIX
 from foreact.data.video import VideoSettings, encode_video
 from foreact.errors import DatasetError
+from foreact.folders import LOCK_FILE
 
 
 @pytest.fixture
@@ -70,7 +74,8 @@ def test_an_interrupted_encoding_goes_on(tiny, dataset, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         list(cache.encode_missing())
     monkeypatch.setattr(VideoVAE, "encode", real)
-    assert sorted(p.name for p in cache.folder.iterdir()) == ["cache.json", "episode-000000.safetensors"]
+    kept = sorted(path.name for path in cache.folder.iterdir() if path.name != LOCK_FILE)
+    assert kept == ["cache.json", "episode-000000.safetensors"]
     assert list(cache.encode_missing()) == [1]
 
 
@@ -246,3 +251,46 @@ def test_a_folder_that_cannot_be_made_is_said(tiny, dataset, tmp_path):
     cache = LatentCache(dataset, tiny.vae(), tiny.embodiment(), elsewhere=tmp_path / "file")
     with pytest.raises(DatasetError, match=r"writing .*file.*--latents"):
         list(cache.encode_missing())
+
+
+def contents(folder: Path) -> dict[str, tuple]:
+    """What is in the files of latents: tensors, and what they say of their pictures."""
+    found = {}
+    for path in sorted(folder.glob("episode-*.safetensors")):
+        with safe_open(path, "pt") as file:
+            found[path.name] = file.get_tensor("latents").numpy().tobytes(), file.metadata()
+    return found
+
+
+def test_processes_share_the_episodes_and_write_what_one_writes(tiny, tmp_path, monkeypatch) -> None:
+    """As `torchrun` starts them, one after the other here; killed and repeated, nothing is encoded twice."""
+    monkeypatch.setattr(console, "quiet", False)  # the command quiets all processes but the first; put back afterwards
+    root = tiny.dataset(tmp_path / "d", lengths=(21, 18, 15, 9, 12)).root
+    tiny.vae().save(tmp_path / "vae")
+    robot = tmp_path / "robot.toml"
+    shutil.copy(Path(__file__).parents[1] / "training" / "toy.toml", robot)
+    words = ["encode", "--data", root, "--vae", tmp_path / "vae", "--embodiment", robot]
+
+    def encode(latents: str, rank: int, world: int) -> None:
+        monkeypatch.setenv("WORLD_SIZE", str(world))
+        monkeypatch.setenv("RANK", str(rank))
+        main([str(word) for word in (*words, "--latents", tmp_path / latents)])
+
+    def folder(latents: str) -> Path:
+        (cache,) = (tmp_path / latents).glob("*/*/cache.json")
+        return cache.parent
+
+    encode("one", 0, 1)
+    encode("two", 1, 2)
+    assert not list((tmp_path / "two").glob("*/*/cache.json")), "the first process writes it"
+    encode("two", 0, 2)
+    one, two = contents(folder("one")), contents(folder("two"))
+    assert len(one) == 5 and one == two
+    names = {rank: [f"episode-{n:06d}.safetensors" for n in range(rank, 5, 2)] for rank in (0, 1)}
+    (folder("two") / names[1][0]).unlink()  # as if the second process had been killed at its first episode
+    before = {path.name: path.stat().st_mtime_ns for path in folder("two").glob("episode-*")}
+    for rank in (0, 1):
+        encode("two", rank, 2)
+    after = {path.name: path.stat().st_mtime_ns for path in folder("two").glob("episode-*")}
+    assert {name for name in after if after[name] != before.get(name)} == {names[1][0]}
+    assert contents(folder("two")) == one

@@ -13,11 +13,13 @@ import pytest
 
 from foreact.data import lerobot_files, recorder
 from foreact.data.episodes import EpisodeDataset
-from foreact.errors import DatasetError, InputError
+from foreact.errors import ConfigurationError, DatasetError, InputError
+from foreact.folders import LOCK_FILE, OWNER_FILE
 
 
 def tree(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    files = [path for path in root.rglob("*") if path.is_file() and path.name not in (LOCK_FILE, OWNER_FILE)]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +224,9 @@ def test_folder_with_other_things_is_refused(recordings, tmp_path):
     (tmp_path / "thesis.tex").write_text("do not lose me")
     with pytest.raises(DatasetError, match=r"no dataset, such as thesis\.tex"):
         recordings.open(tmp_path)
-    with pytest.raises(DatasetError, match="got: a file"):
+    with pytest.raises(ConfigurationError, match="a folder that can be written to"):
         recordings.open(tmp_path / "thesis.tex")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_dataset_laid_out_by_another_program_is_refused(recordings, tmp_path):
@@ -246,7 +249,8 @@ def test_damaged_dataset_is_not_carried_on(recordings, tmp_path):
 
 
 def test_only_one_writer_at_a_time(recordings, tmp_path):
-    with recordings.open(tmp_path), pytest.raises(DatasetError, match="another process"):
+    stored = rf"process {os.getpid()} on .* writes to it; wait"
+    with recordings.open(tmp_path), pytest.raises(ConfigurationError, match=stored):
         recordings.open(tmp_path)
     recordings.open(tmp_path).finalize()
 

@@ -1,4 +1,5 @@
 import tomllib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,3 +152,18 @@ def test_the_file_is_the_robot(tmp_path, names):
 )
 def test_names_however_they_are_nested(names, expected):
     assert entry_names({"shape": [2], "names": names}, "x") == expected
+
+
+def test_speeds_are_those_that_were_recorded():
+    """Two episodes; the jump between them is no motion. A joint that stood still gets no speed."""
+    names = ("one.pos", "two.pos", "gripper.pos")
+    steady = np.stack([np.arange(40.0), np.full(40, 3.0), np.linspace(0, 98, 40)], axis=1)
+    both = np.concatenate([steady, steady + np.array([500.0, 0.0, 0.0])])
+    robot, _ = propose(replace(recorded(names, both, both), first_rows=(0, 40)))
+    assert robot.dofs[0].velocity == pytest.approx(1.2 * 30.0) and robot.dofs[0].acceleration == pytest.approx(360.0)
+    assert robot.dofs[1].velocity is None and robot.dofs[1].unit == "deg"
+    sudden = both.copy()
+    sudden[20:, 0] += 10.0  # within an episode: 11 in one step
+    robot, _ = propose(replace(recorded(names, sudden, sudden), first_rows=(0, 40)))
+    assert robot.dofs[0].velocity == pytest.approx(1.2 * 330.0)
+    assert robot.dofs[0].acceleration == pytest.approx(1.2 * 10 * 30 * 30)

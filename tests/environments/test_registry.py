@@ -1,5 +1,6 @@
 """Names of worlds, protocols, and what is said where one cannot be had."""
 
+import re
 import sys
 from dataclasses import replace
 from importlib.metadata import EntryPoint
@@ -13,7 +14,7 @@ from foreact.environments.environment import World
 from foreact.environments.protocols import PROTOCOLS, EvaluationProtocol
 from foreact.environments.registered import RegisteredWorld
 from foreact.environments.suites import Request, Suite
-from foreact.errors import ConfigurationError, NotInstalledError, SimulationError, UnknownNameError
+from foreact.errors import ConfigurationError, NotInstalledError, SimulationError, UnknownNameError, install_command
 from foreact.simulation.disturbances import Disturbance
 
 
@@ -113,9 +114,9 @@ def test_unknown_names_list_the_known(name: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("name", "package", "cure"),
     [
-        ("metaworld/drawer-open-v3", "metaworld", r'pip install "foreact\[metaworld\]"'),
-        ("libero/object/3", "libero", r'pip install "foreact\[libero\]"'),
-        ("gym_aloha/AlohaInsertion-v0", "gym_aloha", r'pip install "foreact\[sim\]"'),
+        ("metaworld/drawer-open-v3", "metaworld", re.escape(install_command("metaworld"))),
+        ("libero/object/3", "libero", re.escape(install_command("libero"))),
+        ("gym_aloha/AlohaInsertion-v0", "gym_aloha", re.escape(install_command("sim"))),
         ("gym:gym_nowhere/Nothing-v0", "gym_nowhere", "pip install gym_nowhere"),
     ],
 )

@@ -33,6 +33,16 @@ def test_a_mosaic_shows_every_camera_of_any_size(num_cameras: int) -> None:
         assert (page[top : top + 32, left : left + 48] == 40 * (n + 1)).all()
 
 
+def test_names_are_written_where_there_are_several_cameras() -> None:
+    cameras = layout(3, 32, 48)
+    images = {camera: np.full((16, 24, 3), 90, np.uint8) for camera in cameras.cameras}
+    plain, named = mosaic(images, cameras, 128), mosaic(images, cameras, 128, named=True)
+    changed = (plain != named).any(axis=-1)
+    tiles = (changed[:, :192], changed[:64, 192:], changed[64:, 192:])
+    assert all(tile[:24, :40].any() and not tile[30:].any() for tile in tiles)
+    assert np.array_equal(mosaic({"c0": images["c0"]}, layout(1), 64, named=True), mosaic(images, layout(1), 64))
+
+
 @given(st.text(alphabet="ab c", max_size=60), st.integers(20, 200))
 def test_lines_hold_all_words_and_fit(text: str, width: int) -> None:
     lines = wrap(text, width)

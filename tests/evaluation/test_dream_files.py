@@ -59,7 +59,7 @@ def test_the_film_begins_with_the_given_picture_and_shows_every_frame(folder: Pa
     assert len(decoded) == len(dreamed.pictures) == 1 + 2 + 4 + 4
     layout = dreamed.embodiment.layout
     for number in (0, 1, len(decoded) - 1):
-        wanted = mosaic(dreamed.pictures[number][1], layout, TILE)
+        wanted = mosaic(dreamed.pictures[number][1], layout, TILE, named=True)
         top = decoded[number].shape[0] - BAR - TILE
         assert np.abs(decoded[number][top : top + TILE].astype(int) - wanted).mean() < 6, number
         assert decoded[number][:top].max() > 150, "the instruction stands above"

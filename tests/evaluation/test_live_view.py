@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from foreact.control.latency import constant
-from foreact.errors import ConfigurationError
+from foreact.errors import ConfigurationError, install_command
 from foreact.evaluation.episodes import EpisodeRecord, evaluate_episode
 from foreact.evaluation.live_view import PAUSE_S, EpisodeSender, LiveView, arm_entries, open_view
 
@@ -27,7 +27,7 @@ def test_a_place_that_is_none_is_refused(policy, tmp_path) -> None:
 
 def test_without_rerun_the_cure_is_named(policy, monkeypatch, tmp_path) -> None:
     monkeypatch.setitem(sys.modules, "rerun", None)
-    with pytest.raises(ConfigurationError, match=r"pip install 'foreact\[view\]'"):
+    with pytest.raises(ConfigurationError, match=re.escape(install_command("view"))):
         open_view(str(tmp_path / "x.rrd"), policy).__enter__()
     assert list(tmp_path.iterdir()) == []
 

@@ -23,7 +23,7 @@ def test_the_robots_pictures_and_actions_fit_the_network(name):
     assert vae["z_dim"] == network.latent_channels
 
 
-@pytest.mark.parametrize("name", ["small", "wan5b", "wan5b-shared"])
+@pytest.mark.parametrize("name", ["small", *(name for name in RECIPES if name.startswith(("wan5b", "shared")))])
 def test_no_history_is_longer_than_the_longest_sequence_it_learned_from(name):
     recipe = get_recipe(name)
     assert recipe.inference.window <= recipe.batch.max_frames
@@ -48,7 +48,7 @@ def test_post_training_is_as_published():
     assert get_recipe("wan5b").precision == "bfloat16"
 
 
-@pytest.mark.parametrize("name", ["wan5b", "wan5b-shared"])
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith(("wan5b", "shared"))])
 def test_the_full_size_keeps_no_layer_for_the_backward_pass(name):
     assert get_recipe(name).batch.recompute
 

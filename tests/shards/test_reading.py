@@ -118,6 +118,12 @@ def test_an_index_that_is_no_json_is_named(sharded: Path, text: str) -> None:
     refused(sharded, INDEX, "allowed: JSON")
 
 
+def test_an_index_of_gigabytes_is_not_read(sharded: Path) -> None:
+    with (sharded / INDEX).open("r+b") as file:
+        file.truncate(4 * 2**30)
+    refused(sharded, INDEX, "4294967296 bytes")
+
+
 @pytest.mark.parametrize("index", [[], {}, {"weight_map": {}}, {"weight_map": ["a"]}])
 def test_an_index_without_a_table_is_named(sharded: Path, index: object) -> None:
     (sharded / INDEX).write_text(json.dumps(index))

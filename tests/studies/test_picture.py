@@ -1,4 +1,4 @@
-"""What is known is drawn as what it is, and only what is not known is said not to be."""
+"""What is known is drawn as what it is; what was not run is not drawn."""
 
 from matplotlib.figure import Figure
 
@@ -39,16 +39,22 @@ def test_successes_and_errors_stand_in_panels_of_their_own(tmp_path, monkeypatch
     success, error = {"success": estimate(0.5)}, {"action_error": estimate(0.03)}
     cells = [
         cell("evaluation", "none", success),
-        cell("evaluation", "other", {}),
+        cell("evaluation", "not run", {}),
         cell("held_out", "none, error", error),
         cell("held_out", "other, error", error),
     ]
     draw(tmp_path / "figure.png", {"cells": cells})
     above, below = drawn[0].axes
     assert [above.get_xlabel(), below.get_xlabel()] == ["success, %", "action error, model units"]
-    assert [[text.get_text() for text in axis.texts] for axis in (above, below)] == [["not run"], []]
+    assert [label.get_text() for label in above.get_yticklabels()] == ["change none"]
     assert [len(axis.containers) for axis in (above, below)] == [1, 2], "points with their intervals"
     assert [label.get_text() for label in below.get_yticklabels()] == ["change none, error", "change other, error"]
+
+
+def test_before_anything_was_run_that_is_said(tmp_path, monkeypatch) -> None:
+    drawn = figures_of(monkeypatch)
+    draw(tmp_path / "figure.png", {"cells": [cell("evaluation", "none", {})]})
+    assert [text.get_text() for text in drawn[0].texts] == ["nothing was run yet"] and not drawn[0].axes
 
 
 def test_of_successes_alone_there_is_one_row(tmp_path, monkeypatch) -> None:

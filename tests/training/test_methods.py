@@ -15,6 +15,7 @@ from foreact.policy.loading import load
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.methods import AdapterConfig, base_weights, freeze, frozen_digest, merged_weights, reset_adapters
 from foreact.training.optimization import OptimizationConfig, make_optimizer
+from foreact.training.ranks import Ranks
 from foreact.training.recipe import Recipe
 from foreact.training.run import POLICY_FOLDER, STATE_FILE, begin, train
 from foreact.training.state import TrainingState
@@ -170,3 +171,51 @@ def test_what_cannot_be_is_refused_before_anything_is_read(tiny) -> None:
         begin(recipe_of(tiny, "action", **SHARED), tiny.vae(), Path("nowhere"))
     with pytest.raises(ConfigurationError, match="rank and alpha"):
         AdapterConfig(rank=0)
+
+
+def in_bfloat16(tiny, **changes) -> Recipe:
+    return replace(recipe_of(tiny), precision="bfloat16", **changes)
+
+
+def test_frozen_matrices_in_bfloat16_change_no_bit_of_a_training(tiny, dataset, base, tmp_path, one_thread) -> None:
+    """Autocast rounds them anyway: kept rounded, they take half the memory and give the same losses and gradients."""
+    losses = {
+        kept: run(tiny, in_bfloat16(tiny, frozen_precision=kept), dataset, tmp_path / kept, base)
+        for kept in ("float32", "bfloat16")
+    }
+    assert losses["float32"] == losses["bfloat16"]
+    one, other = (load_file(tmp_path / kept / STATE_FILE) for kept in losses)
+    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    unadapted = replace(in_bfloat16(tiny), method="full")
+    assert losses["bfloat16"][0] == run(tiny, unadapted, dataset, tmp_path / "full", base)[0]
+
+
+def test_only_frozen_matrices_of_layers_are_kept_in_bfloat16(tiny, base, dataset, tmp_path, one_thread) -> None:
+    recipe = in_bfloat16(tiny, frozen_precision="bfloat16")
+    model = begin(recipe, tiny.vae(), base).model
+    rounded = {name for name, value in model.state_dict().items() if value.dtype == torch.bfloat16}
+    assert "video.blocks.0.ffn_in.base_layer.weight" in rounded
+    assert all(name.startswith("video.blocks.") for name in rounded)
+    assert all(value.dtype == torch.float32 for name, value in model.state_dict().items() if "lora_" in name)
+    assert not any("norm" in name or "table" in name for name in rounded)
+    run(tiny, recipe, dataset, tmp_path / "r", base)
+    saved = weights_of(tmp_path / "r" / POLICY_FOLDER)
+    assert all(value.dtype == torch.float32 for value in saved.values()), "a policy does not show how it was trained"
+    assert load(tmp_path / "r" / POLICY_FOLDER).actions_per_chunk == 8
+
+
+def test_frozen_weights_in_bfloat16_want_arithmetic_in_bfloat16(tiny) -> None:
+    with pytest.raises(ConfigurationError, match="frozen_precision; got: bfloat16; allowed: float32, since"):
+        replace(recipe_of(tiny), frozen_precision="bfloat16")
+
+
+def test_an_average_on_the_cpu_is_the_same_average(tiny, dataset, base, tmp_path, one_thread) -> None:
+    run(tiny, recipe_of(tiny), dataset, tmp_path / "device", base)
+    run(tiny, replace(recipe_of(tiny), average_on_cpu=True), dataset, tmp_path / "cpu", base)
+    one, other = (load_file(tmp_path / where / STATE_FILE) for where in ("device", "cpu"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_an_average_on_the_cpu_is_for_one_process(tiny, base) -> None:
+    with pytest.raises(ConfigurationError, match="average_on_cpu with sharded weights"):
+        begin(replace(recipe_of(tiny), average_on_cpu=True), tiny.vae(), base, Ranks(world=2))

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
-from foreact.commands.main import main
 from foreact.data.clips import DatasetClips
 from foreact.errors import ConfigurationError
 from foreact.training.distillation import distill
-from foreact.training.ranks import ParallelConfig, Ranks, check_alone, first_process, world_size
+from foreact.training.ranks import ParallelConfig, Ranks, check_alone, first_process, process_number, world_size
 from foreact.training.video_vae import train_video_vae
 from foreact.training.video_vae_config import VideoVAETrainingConfig
 
@@ -18,13 +17,13 @@ def test_one_process_trains(monkeypatch, count: str | None) -> None:
     if count is not None:
         monkeypatch.setenv("WORLD_SIZE", count)
     check_alone("a test")
-    assert (world_size(), first_process()) == (1, True)
+    assert (world_size(), process_number(), first_process()) == (1, 0, True)
 
 
 def test_one_of_two_is_refused_before_anything_is_read_or_written(tiny, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
-    assert not first_process()
+    assert not first_process() and process_number() == 1
     with pytest.raises(ConfigurationError, match=r"distillation; got: 2 \(WORLD_SIZE\).*without torchrun"):
         next(distill(tiny.policy(), "teacher", [], tmp_path / "run"))
     with pytest.raises(ConfigurationError, match="processes of a training of the video VAE"):
@@ -37,10 +36,3 @@ def test_processes_divide_evenly_into_groups() -> None:
         Ranks(rank=0, world=6).mesh(ParallelConfig(shard=4), torch.device("cpu"))
     with pytest.raises(ConfigurationError, match=r"parallel.shard; got: -1"):
         ParallelConfig(shard=-1)
-
-
-def test_an_encoding_of_several_processes_is_refused(monkeypatch, capsys, tmp_path) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(SystemExit):
-        main(["encode", "--data", str(tmp_path), "--vae", str(tmp_path)])
-    assert "processes of an encoding; got: 2 (WORLD_SIZE)" in " ".join(capsys.readouterr().err.split())

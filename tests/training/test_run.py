@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from foreact.data.batch import TrainingSequence
+from foreact.codecs.text import HashedWordEncoder
+from foreact.data.batch import SequenceSampler, TrainingSequence
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
@@ -17,11 +20,12 @@ from foreact.policy.inference import InferenceChoices
 from foreact.policy.loading import load
 from foreact.policy.trained import TrainedFor
 from foreact.training.corruption import CorruptionConfig
+from foreact.training.disk import check_disk, disk_bytes
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.recipe import Recipe
 from foreact.training.robots import load_training_data
 from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress, train
-from foreact.training.step import BatchConfig
+from foreact.training.step import BatchConfig, Learner
 
 ROBOT = str(Path(__file__).parent / "toy.toml")
 
@@ -371,8 +375,8 @@ def test_an_episode_of_one_row_is_passed_over_and_named(tiny, recipe, tmp_path) 
     data = load_training_data(recipe, [dataset], tiny.vae())
     assert [sequence.num_frames for sequence in data.sources[0]] == [6, 5]
     assert data.notes == (f"passed over, too short: episode 1 of {dataset.root}",)
-    stored = run(recipe, dataset, tiny, tmp_path / "run")
-    assert stored[0].notes == data.notes and not any(progress.notes for progress in stored[1:])
+    details = run(recipe, dataset, tiny, tmp_path / "run")
+    assert details[0].notes[:-1] == data.notes and not any(progress.notes for progress in details[1:])
 
 
 def test_held_out_episodes_shorter_than_a_chunk_are_said_and_not_judged(tiny, recipe, tmp_path) -> None:
@@ -415,3 +419,47 @@ def test_a_number_that_is_none_stops_training_and_tears_nothing(
     assert before == {path: path.read_bytes() for path in before}
     run(recipe, dataset, tiny, folder)
     assert_same_files(folder, finished[0])
+
+
+def test_disk_is_told_before_the_first_step_and_is_what_files_take(tiny, recipe, finished) -> None:
+    folder, details = finished
+    assert "states and policies take at most " in details[0].notes[-1]
+    numbers = sum(value.numel() for value in tiny.model().parameters())
+    state, policy = (folder / STATE_FILE).stat().st_size, (folder / POLICY_FOLDER / "model.safetensors").stat().st_size
+    assert 2 * (state + policy) == pytest.approx(disk_bytes(numbers, numbers, 1), rel=0.15), "headers come on top"
+    assert disk_bytes(10, 100, 8) == 3 * 160 + 2 * 400, "several processes keep two states"
+
+
+def test_a_run_that_would_fill_the_disk_does_not_start(tiny, recipe, dataset, tmp_path, monkeypatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(ConfigurationError, match=r"disk of .*; got: 0.00 GB free; allowed: .* for states and policies"):
+        run(recipe, dataset, tiny, tmp_path / "r")
+    assert not (tmp_path / "r" / STATE_FILE).exists() and not (tmp_path / "r" / POLICY_FOLDER).exists()
+    (tmp_path / "r" / "old").write_bytes(bytes(100_000))
+    assert "take at most 0.00 GB" in check_disk(tmp_path / "r", 100_000), "what is there is written over"
+
+
+def test_a_step_tells_tokens_and_the_time_of_its_batches(finished, tiny) -> None:
+    """A step of three sequences of two to eight latent frames; its seconds are this machine's."""
+    folder, details = finished
+    assert all(step.tokens_per_s > 0 and 0 < step.data_share < 1 for step in details)
+    events = EventAccumulator(str(folder / "tensorboard")).Reload()
+    assert len(events.Scalars("train/tokens_per_s")) == len(details) == len(events.Scalars("train/data_share"))
+
+
+def test_tokens_of_a_step_are_counted(tiny, recipe) -> None:
+    sampler = SequenceSampler([[tiny.sequence(4)]], max_frames=6, seed=0)
+    batch = replace(recipe.batch, max_chunk=1)
+    learner = Learner(
+        tiny.model(),
+        sampler,
+        HashedWordEncoder(dim=8),
+        batch=batch,
+        corruption=recipe.corruption,
+        seed=0,
+    )
+    learner.accumulate_gradients(0)
+    tokens, seconds = learner.take_effort()
+    assert tokens == 3 * (4 + 3) * 2 * tiny.per_frame, "clean and noisy frames, of video and of actions"
+    assert seconds > 0 and learner.take_effort() == (0, 0.0)

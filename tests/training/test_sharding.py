@@ -100,13 +100,19 @@ def process(rank: int, folder: str, tiny, data: Path, world: int) -> None:
     interrupted.close()
     for _ in train(recipe, [dataset], tiny.vae(), Path(folder) / "interrupted"):
         pass
-    for _ in train(adapting(tiny), [dataset], tiny.vae(), Path(folder) / "adapted", initial=Path(folder) / "base"):
-        pass
+    for name, adapted in (("adapted", adapting(tiny)), ("halved", halved(tiny))):
+        for _ in train(adapted, [dataset], tiny.vae(), Path(folder) / name, initial=Path(folder) / "base"):
+            pass
     dist.destroy_process_group()
 
 
 def adapting(tiny) -> Recipe:
     return replace(recipe_of(tiny, "plain"), method="lora", adapters=AdapterConfig(rank=3))
+
+
+def halved(tiny) -> Recipe:
+    """Frozen matrices in bfloat16 lie beside trained weights in float32, in the same sharded layer."""
+    return replace(adapting(tiny), precision="bfloat16", frozen_precision="bfloat16")
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +168,22 @@ def test_adapters_of_two_processes_are_those_of_one(tiny, dataset, two, tmp_path
         torch.testing.assert_close(theirs[name], value, atol=2e-4, rtol=1e-3, msg=name)
     assert torch.equal(theirs["video.embed.weight"], base["video.embed.weight"])
     assert not torch.equal(theirs["video.blocks.0.ffn_in.weight"], base["video.blocks.0.ffn_in.weight"])
+
+
+def test_two_processes_keep_frozen_matrices_in_bfloat16(tiny, dataset, two, tmp_path, one_thread) -> None:
+    list(train(halved(tiny), [dataset], tiny.vae(), tmp_path / "r", initial=two / "base"))
+    mine, theirs, base = (
+        weights_of(tmp_path / "r"),
+        weights_of(two / "halved"),
+        load_file(two / "base/model.safetensors"),
+    )
+    moved = "action.blocks.0.ffn_in.weight"
+    learned, shared = mine[moved] - base[moved], theirs[moved] - base[moved]
+    assert float(torch.nn.functional.cosine_similarity(learned.flatten(), shared.flatten(), dim=0)) > 0.99
+    frozen = "video.blocks.0.text_norm.weight"
+    assert torch.equal(theirs[frozen], base[frozen]) and torch.equal(
+        theirs["video.embed.weight"], mine["video.embed.weight"]
+    )
 
 
 def begin_digest(tiny) -> str:

@@ -151,6 +151,15 @@ def test_full_size(changes: dict) -> None:
         ({"video_width": 8}, "video_width / num_heads"),
         ({"canvas": (3, 4)}, "canvas"),
         ({"canvas": (4, 5)}, "canvas"),
+        ({"canvas": (0, 4)}, "canvas"),
+        ({"canvas": (-4, -4)}, "canvas"),
+        ({"latent_channels": -5}, "latent_channels"),
+        ({"action_channels": 0}, "action_channels"),
+        ({"text_dim": -5}, "text_dim"),
+        ({"frequency_dim": -5}, "frequency_dim"),
+        ({"actions_per_latent_frame": 0}, "actions_per_latent_frame"),
+        ({"eps": float("nan")}, "eps"),
+        ({"eps": -1.0}, "eps"),
     ],
 )
 def test_impossible_sizes_are_refused(tiny, change: dict, named: str) -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import html
-import json
 import string
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from foreact.errors import CheckpointError, ConfigurationError
+from foreact.errors import CheckpointError, ConfigurationError, install_command
+from foreact.settings import read_json
+from foreact.shards import TensorFolder, check_sizes
 
 _MOST_NUMBERS = 2**24
 """Of an instruction, all its words together: a thousand times what any is."""
@@ -110,13 +111,12 @@ class UMT5Encoder:
         try:
             from transformers import AutoTokenizer, UMT5EncoderModel  # pyright: ignore[reportMissingImports]
         except ImportError as error:
-            raise ConfigurationError(
-                "the UMT5 text encoder", got=str(error), cure='pip install "foreact[umt5]"'
-            ) from error
+            raise ConfigurationError("the UMT5 text encoder", got=str(error), cure=install_command("umt5")) from error
         for folder in (text_encoder_folder, tokenizer_folder):
             if not Path(folder).is_dir():
                 raise CheckpointError("UMT5 text encoder", got=f"no folder {folder}", allowed="transformers' layout")
         _refuse_pickles(Path(text_encoder_folder))
+        _check_files(Path(text_encoder_folder), Path(tokenizer_folder))
         try:
             network: Any = UMT5EncoderModel.from_pretrained(
                 text_encoder_folder, dtype=dtype or "auto", use_safetensors=True, local_files_only=True
@@ -133,19 +133,12 @@ class UMT5Encoder:
         """Width of a token, from `config.json` alone.
 
         Raises:
-            CheckpointError: There is no such file, or it does not tell.
+            CheckpointError: There is no such file, it is damaged, or it has no such number.
         """
         path = Path(text_encoder_folder) / "config.json"
-        try:
-            dim = json.loads(path.read_text())["d_model"]
-        except OSError as error:
-            raise CheckpointError(
-                f"text encoder's {path}", got=error.strerror, cure="fetch the folder again"
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"text encoder's {path}", got=repr(error), allowed="JSON that has d_model") from error
+        dim = read_json(path).get("d_model")
         if not isinstance(dim, int) or dim < 1:
-            raise CheckpointError(f"d_model in {path}", got=dim, allowed="a whole number, 1 or more")
+            raise CheckpointError(f"d_model in {path}", got=repr(dim), allowed="a whole number, 1 or more")
         return dim
 
     @property
@@ -186,6 +179,16 @@ def _refuse_pickles(folder: Path) -> None:
             allowed="safetensors",
             cure=f'if you trust them, convert them once: python -c "{command}"',
         )
+
+
+def _check_files(text_encoder: Path, tokenizer: Path) -> None:
+    """Refuse what transformers would wait for or build without end: pipes and devices, sizes that no file holds."""
+    for path in (*text_encoder.iterdir(), *tokenizer.iterdir()):
+        if not (path.is_file() or path.is_dir()):
+            raise CheckpointError(f"UMT5 text encoder's {path}", got="no regular file", allowed="regular files")
+    stored = TensorFolder.open(text_encoder, "model", "UMT5 text encoder")
+    config = read_json(text_encoder / "config.json")
+    check_sizes(config, stored, "num_layers", f"configuration of the UMT5 text encoder in {text_encoder}")
 
 
 def _words(instruction: str) -> list[str]:

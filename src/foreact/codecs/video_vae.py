@@ -6,6 +6,7 @@ earlier frame leaves for a later one is the tail of each causal convolution's in
 stream owns its cache, the network owns weights only, so that any number of sessions can share one network.
 """
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from foreact.codecs.cpu_kernels import use_cpu_kernels
 from foreact.codecs.vae_files import load_autoencoder, save_autoencoder
-from foreact.errors import ConfigurationError, InputError
+from foreact.errors import CheckpointError, ConfigurationError, InputError
 from foreact.from_diffusers import AutoencoderKLWan, WanCausalConv3d, patchify, unpatchify
 
 
@@ -82,11 +83,13 @@ class VideoVAE(nn.Module):
         use_cpu_kernels(autoencoder)
         config = autoencoder.config
         mean, std = config["latents_mean"], config["latents_std"]
-        if (len(mean), len(std)) != (config["z_dim"], config["z_dim"]) or min(std) <= 0:
+        finite = all(math.isfinite(number) for number in (*mean, *std))
+        if (len(mean), len(std)) != (config["z_dim"], config["z_dim"]) or min(std) <= 0 or not finite:
             raise ConfigurationError(
                 "latents_mean and latents_std of the VAE",
-                got=f"{len(mean)} and {len(std)} numbers, smallest std {min(std, default=None)}",
-                allowed=f"{config['z_dim']} each, every std positive",
+                got=f"{len(mean)} and {len(std)} numbers, smallest std {min(std, default=None)}"
+                + ("" if finite else ", some not finite"),
+                allowed=f"{config['z_dim']} finite numbers each, every std positive",
             )
 
     @classmethod
@@ -100,7 +103,10 @@ class VideoVAE(nn.Module):
         Raises:
             CheckpointError: The folder or a file is missing, truncated, or of another class or shape.
         """
-        vae = cls(load_autoencoder(Path(folder))).eval()
+        try:
+            vae = cls(load_autoencoder(Path(folder))).eval()
+        except ConfigurationError as error:
+            raise CheckpointError(f"video VAE in {folder}", got=str(error)) from error
         return vae if dtype is None else vae.to(dtype)
 
     def save(self, folder: Path | str) -> None:

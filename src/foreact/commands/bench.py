@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from foreact.commands.bench_report import STAGES, print_report, report
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, named
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.cost.accelerator import Accelerator, Cost
 from foreact.cost.ceilings import floor_ms, measure_ceilings
 from foreact.cost.chunks import Setting, Timing, time_chunks
@@ -22,6 +23,7 @@ from foreact.cost.subject import Subject, subject_of_policy, subject_of_recipe
 from foreact.cost.video_vae import describe_video_vae
 from foreact.errors import ConfigurationError
 from foreact.files import write_whole
+from foreact.folders import only_writer
 from foreact.policy.loading import load_policy
 from foreact.policy.storage.placement import Placement
 from foreact.recipes import RECIPES, get_recipe
@@ -62,6 +64,11 @@ class Settings:
 
 def run(settings: Settings) -> None:
     """Time, then print, write and draw the figures."""
+    with nullcontext() if settings.out is None else only_writer(settings.out):
+        _run(settings)
+
+
+def _run(settings: Settings) -> None:
     settings.denoising.check()
     device, precision = settings.machine.use(), getattr(torch, settings.dtype)
     subject = _subject(settings)
@@ -80,7 +87,6 @@ def run(settings: Settings) -> None:
     floors = [_floors(subject, timing.setting, ceilings, precision) for timing in timings]
     figures = report(subject, timings, floors, ceilings, device)
     if settings.out is not None:
-        settings.out.mkdir(parents=True, exist_ok=True)
         write_whole(settings.out / "bench.json", (json.dumps(figures, indent=1) + "\n").encode())
         draw_timings(settings.out / "bench.png", subject.name, subject.inference.window, STAGES, timings)
     if settings.json:
@@ -88,7 +94,7 @@ def run(settings: Settings) -> None:
         return
     print_report(subject, timings, floors, ceilings, device)
     if settings.out is not None:
-        console.print(f"Figures and a picture of them are in [bold]{settings.out}[/].")
+        console.print(f"Figures and a picture of them are in {bold(settings.out)}.")
 
 
 def _subject(settings: Settings) -> Subject:

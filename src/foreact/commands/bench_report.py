@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console
 from foreact.cost.accelerator import Accelerator
 from foreact.cost.ceilings import peak_bytes
 from foreact.cost.chunks import Timing
@@ -39,7 +39,7 @@ def print_report(
 ) -> None:
     """Print a table: one line for each length of history and number of sessions."""
     console.print(
-        f"[bold]{subject.name}[/], {ceilings.name}: {ceilings.flops_per_s / 1e12:.3g} TFLOP/s in matrix "
+        f"{bold(subject.name)}, {ceilings.name}: {ceilings.flops_per_s / 1e12:.3g} TFLOP/s in matrix "
         f"products, {ceilings.bytes_per_s / 1e9:.3g} GB/s in copies, measured now. Medians, milliseconds."
     )
     names = ("past", "n", "encode", "append", "imagine", "actions", "chunk", "±", "floor", "share", "chunks/s")

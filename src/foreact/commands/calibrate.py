@@ -6,11 +6,12 @@ from pathlib import Path
 
 from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.options import Machine, MachineOptions
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
 from foreact.errors import ConfigurationError
 from foreact.files import write_whole
+from foreact.folders import only_writer
 from foreact.policy.loading import load_policy
 from foreact.policy.storage.checkpoint import CONFIG_FILE
 from foreact.policy.storage.placement import Placement
@@ -42,6 +43,18 @@ class Settings:
 
 def run(settings: Settings) -> None:
     """Measure, then write the threshold into the policy's configuration."""
+    path = settings.policy / CONFIG_FILE
+    read_json(path)  # that there is a policy is checked before its folder is locked, which would make it
+    with only_writer(settings.policy):
+        threshold = _measure(settings)
+        config = read_json(path)
+        config["inference"]["disagreement_threshold"] = threshold
+        write_whole(path, (json.dumps(config, indent=1) + "\n").encode())
+    console.print(f"Where imagination is off by more than {bold(f'{threshold:.3f}')}, the robot will stop and look.")
+
+
+def _measure(settings: Settings) -> float:
+    """Return the largest error of imagination over the held-out episodes of all datasets, latents of unit spread."""
     policy = load_policy(settings.policy, placement=Placement(device=str(settings.machine.use())))
     datasets = settings.reading.open(settings.data, policy.embodiment)
     thresholds = []
@@ -54,9 +67,4 @@ def run(settings: Settings) -> None:
             bar.update(shown, completed=1)
     if None in thresholds:
         raise ConfigurationError("policy to be calibrated", got="one that imagines nothing", allowed="one that does")
-    threshold = max(thresholds)
-    path = settings.policy / CONFIG_FILE
-    config = read_json(path)
-    config["inference"]["disagreement_threshold"] = threshold
-    write_whole(path, (json.dumps(config, indent=1) + "\n").encode())
-    console.print(f"Where imagination is off by more than [bold]{threshold:.3f}[/], the robot will stop and look.")
+    return max(thresholds)

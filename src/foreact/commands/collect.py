@@ -7,7 +7,7 @@ from typing import Annotated
 
 from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.options import named
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.commands.worlds import WORLD_NAMES, name_world
 from foreact.embodiments import load_embodiment
 from foreact.environments.protocols import PROTOCOLS
@@ -64,7 +64,7 @@ def run(settings: Settings) -> None:
         for count in _collect_own(settings, task) if suite.name == OWN else _collect_elsewhere(settings, world):
             bar.update(shown, completed=count)
         bar.update(shown, completed=settings.episodes)
-    console.print(f"{settings.episodes} episodes of {world} are in [bold]{settings.out}[/] (LeRobot v3.0).")
+    console.print(f"{settings.episodes} episodes of {world} are in {bold(settings.out)} (LeRobot v3.0).")
 
 
 def _collect_own(settings: Settings, task: str) -> Iterator[int]:

@@ -6,12 +6,15 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
+from foreact.codecs.video_vae import VideoVAE
 from foreact.commands.progress import console
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.mixture import Part, read_parts
 from foreact.data.renaming import parse_renames, propose_renames
 from foreact.embodiments import Embodiment
-from foreact.errors import DatasetError
+from foreact.errors import CheckpointError, DatasetError
+from foreact.policy.storage.assembly import VAE_FOLDER
+from foreact.policy.storage.checkpoint import CONFIG_FILE, find_policy
 from foreact.training.recipe import Recipe
 
 
@@ -89,6 +92,21 @@ class RobotOptions:
 
 
 Robot = OmitArgPrefixes[RobotOptions]
+
+
+def open_vae(name: Path) -> VideoVAE:
+    """Return a video VAE: of its own folder, or of a policy, by folder or name.
+
+    Raises:
+        CheckpointError: There is neither, or it is damaged.
+    """
+    if (name / CONFIG_FILE).is_file() and not (name / VAE_FOLDER).is_dir():
+        return VideoVAE.from_pretrained(name)
+    try:
+        return VideoVAE.from_pretrained(find_policy(name) / VAE_FOLDER)
+    except CheckpointError as error:
+        cure = "its folder (`foreact train-vae` makes one: OUT/vae), or a policy's name or folder for the one it has"
+        raise CheckpointError(f"video VAE {name}", got=error, allowed=cure) from error
 
 
 def fit_to_robot(recipe: Recipe, named: Recipe, spatial_factor: int) -> Recipe:

@@ -11,13 +11,14 @@ from foreact.commands.demo_report import Shown, introduce, print_report
 from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.loading import load_policy
 from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyName, named
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.control.config import ControlConfig
 from foreact.errors import ConfigurationError
 from foreact.evaluation.episodes import EpisodeRecord
 from foreact.evaluation.live_view import LiveView, open_view
 from foreact.evaluation.realtime import RealtimeFigures, realtime_config, rehearse, run_in_real_time
 from foreact.evaluation.suite import FIRST_HELD_OUT_SEED
+from foreact.folders import only_writer
 from foreact.policy.controllers import ControlMode, check_mode
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import SCHEDULES
@@ -50,7 +51,7 @@ class Settings:
     out: Path = Path("outputs/demo")
     """Gets the videos and figures, and realtime.json."""
     view: str | None = None
-    """See it in Rerun, too (pip install 'foreact[view]'). live: in a viewer, now. A file ending in .rrd: a recording,
+    """See it in Rerun, too (extra `view`). live: in a viewer, now. A file ending in .rrd: a recording,
     to open with `rerun FILE`. rerun+http://HOST:9876/proxy: in a viewer that runs elsewhere."""
     schedule: Annotated[str | None, named(SCHEDULES)] = None
     """Numbers of denoising steps by name; the policy's own by default."""
@@ -73,19 +74,19 @@ def run(settings: Settings) -> None:
     policy = load_policy(settings.policy, DenoisingOptions(schedule=settings.schedule), MachineOptions(threads=threads))
     mode = settings.controller or best_mode(policy)
     check_mode(policy, mode)
-    out.mkdir(parents=True, exist_ok=True)
-    introduce(policy, task, mode)
     with ExitStack() as opened:
+        opened.enter_context(only_writer(out))
+        introduce(policy, task, mode)
         viewer = opened.enter_context(open_view(view, policy)) if view else None
         env = BimanualEnv(task, cameras=policy.embodiment.cameras, max_steps=PATIENCE * limit, disturbance=disturbance)
         opened.callback(env.close)
         shown = _run_all(policy, env, task, _plan(mode, settings.seed, settings.episodes), viewer)
-    print_report(shown)
-    write_figures(out / FIGURES_FILE, shown)
-    written = draw_all(policy, task, shown, out)
-    console.print(f"Everything is in [bold]{out}[/]. Look first at:")
+        print_report(shown)
+        write_figures(out / FIGURES_FILE, shown)
+        written = draw_all(policy, task, shown, out)
+    console.print(f"Everything is in {bold(out)}. Look first at:")
     for path in [*written, *([view] if view and view.endswith(".rrd") else [])]:
-        console.print(f"  [bold]{path}[/]")
+        console.print(f"  {bold(path)}")
 
 
 def best_mode(policy: Policy) -> ControlMode:

@@ -47,4 +47,5 @@ def draw_all(policy: Policy, task: str, shown: list[Shown], out: Path) -> list[P
 def _draw_turns(path: Path, policy: Policy, runs: list[Shown]) -> None:
     records = {run.mode: run.record for run in runs}
     durations = {run.mode: run.figures.duration_s for run in runs}
-    draw_turns(path, records, threshold=policy.config.disagreement_threshold, duration_s=durations)
+    outcomes = {run.mode: run.short_outcome for run in runs}
+    draw_turns(path, records, threshold=policy.config.disagreement_threshold, duration_s=durations, outcomes=outcomes)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from foreact.commands.progress import console
+from foreact.commands.progress import console, plain
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
 from foreact.evaluation.realtime import RealtimeFigures, real_time_priority
 from foreact.policy.controllers import ControlMode
@@ -34,7 +34,7 @@ class Shown:
     @property
     def short_outcome(self) -> str:
         """How it ended and when."""
-        return f"{'done' if self.result.success else 'not done'} after {self.figures.duration_s:.1f} s"
+        return f"{'done' if self.result.success else 'failed: not done'} after {self.figures.duration_s:.1f} s"
 
 
 def introduce(policy: Policy, task: str, mode: ControlMode) -> None:
@@ -42,7 +42,7 @@ def introduce(policy: Policy, task: str, mode: ControlMode) -> None:
     timing, settings = policy.embodiment.timing, policy.config
     parameters = sum(p.numel() for p in policy.networks.model.parameters()) / 1e6
     console.print(
-        f"{policy.embodiment.description}\n"
+        f"{plain(policy.embodiment.description)}\n"
         f"Task: {task}, in episodes it has never seen, in real time: the world does not wait. "
         f"The policy ({parameters:.1f} M weights) imagines "
         f"{settings.latent_frames_per_chunk * timing.vae_factor} camera frames, decodes the "

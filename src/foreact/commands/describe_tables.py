@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from foreact.commands.progress import bold
 from foreact.cost.accelerator import Cost
 from foreact.cost.describe import Description, TrainingDescription
 
@@ -33,7 +34,7 @@ def introduction(description: Description) -> Table:
     encoder = f"{text.name} {count(text.parameters)} (a known constant)" if text.parameters else "words (no weights)"
     per_frame = f"{tokens.video_per_latent_frame} video + {tokens.action_per_latent_frame} action tokens"
     table = Table.grid(padding=(0, 2))
-    table.add_row("[bold]weights[/]", f"[bold]{count(description.network.total)}[/]")
+    table.add_row("[bold]weights[/]", bold(count(description.network.total)))
     table.add_row("frozen", f"video VAE {count(vae)} ({description.video_vae_name}), text encoder {encoder}")
     table.add_row("latent frame", per_frame)
     for name, frames, length, seconds in (

@@ -8,7 +8,7 @@ import tyro
 
 from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console, plain
 from foreact.commands.train_progress import show
 from foreact.policy.loading import load
 from foreact.policy.policy import with_settings
@@ -62,5 +62,5 @@ def run(settings: Settings) -> None:
     )
     show(steps, console)
     made = settings.out / POLICY_FOLDER
-    console.print(f"The policy is in [bold]{made}[/]: foreact.load({str(made)!r}).")
+    console.print(f"The policy is in {bold(made)}: foreact.load({plain(repr(str(made)))}).")
     console.print(f"Next: foreact evaluate --policy {made} --task lift_cube --out outputs/quick", markup=False)

@@ -74,4 +74,5 @@ def look_at(dataset: EpisodeDataset) -> Recorded:
         cameras=tuple(key.removeprefix(CAMERA_PREFIX) for key in dataset.camera_keys),
         actions=np.concatenate([e.column(ACTION) for e in episodes]).astype(np.float64),
         states=np.concatenate([e.column(STATE) for e in episodes]).astype(np.float64),
+        first_rows=tuple(np.cumsum([0, *(e.length for e in episodes[:-1])]).tolist()),
     )

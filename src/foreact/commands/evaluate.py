@@ -11,7 +11,7 @@ from foreact.commands.evaluate_data import check_compatible, evaluate_data
 from foreact.commands.evaluate_summary import summary_table
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName, named
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.commands.worlds import WORLD_NAMES, name_world
 from foreact.environments.protocols import PROTOCOLS
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
@@ -111,24 +111,26 @@ def _simulate(settings: Settings) -> None:
 
     def film(result: EpisodeResult, record: EpisodeRecord) -> None:
         if result.seed < settings.seed + settings.videos:
-            caption = f"{config.task}, seed {result.seed}: {'success' if result.success else 'no success'}"
+            caption = f"{config.task}, seed {result.seed}: {'success' if result.success else 'failed'}"
             write_video(settings.out / f"episode-{result.seed}.mp4", policy, record, caption)
             errors.append(frame_errors(policy, record))
 
     summary = _run(policy, config, settings.out, film if settings.videos else None, settings.workers)
     console.print(summary_table(summary, policy))
     tell_imagination(errors)
-    console.print(f"Everything is in [bold]{settings.out}[/].")
+    console.print(f"Everything is in {bold(settings.out)}.")
 
 
 def tell_imagination(errors: list[FrameErrors]) -> None:
     """Print how near imagined pictures came to real ones; nothing if nothing moved."""
     psnr = mean_psnr_db(errors)
-    if psnr is not None:
-        console.print(
-            f"Imagined frames against the cameras': PSNR {psnr[0]:.1f} dB; the last frame held still: {psnr[1]:.1f} dB "
-            f"({len(errors)} episodes, frames in which something moves)."
-        )
+    if psnr is None:
+        return
+    compared = "nearer to the cameras' frames than" if psnr[0] > psnr[1] else "no nearer to the cameras' frames than"
+    console.print(
+        f"Imagined frames were {compared} the last frame held still: {psnr[0]:.1f} dB against {psnr[1]:.1f} dB "
+        f"(PSNR, higher is nearer; {len(errors)} episode{'s' * (len(errors) != 1)}, frames in which something moves)."
+    )
 
 
 def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record, workers: int) -> dict[str, Any]:

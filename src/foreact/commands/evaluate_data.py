@@ -1,7 +1,7 @@
 """`foreact evaluate --data`: a policy on recorded episodes, without a simulator."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,11 @@ from typing import Any
 from rich.table import Table
 
 from foreact.commands.datasets import DataOptions
-from foreact.commands.progress import console
+from foreact.commands.progress import console, plain
 from foreact.errors import ConfigurationError
 from foreact.evaluation.open_loop import compare_joints
 from foreact.files import write_whole
+from foreact.folders import only_writer
 from foreact.policy.policy import Policy
 
 RESULTS_FILE = "results.json"
@@ -68,25 +69,29 @@ def evaluate_data(
         out: Folder that gets `results.json`. Errors are in each joint's own unit.
 
     Raises:
+        ConfigurationError: `out` cannot be written to, or somebody else writes there.
         DatasetError: A dataset cannot be read, is not encoded, or has no episode as long as one chunk.
     """
-    results = []
+    with only_writer(out):
+        results = list(_compared(policy, roots, reading, held_out))
+        content = json.dumps({"policy": name, "datasets": results}, indent=1) + "\n"
+        write_whole(out / RESULTS_FILE, content.encode())
+    console.print(f"The same is in {out / RESULTS_FILE}.", markup=False)
+
+
+def _compared(policy: Policy, roots: Sequence[Path], reading: DataOptions, held_out: int) -> Iterator[dict[str, Any]]:
     for dataset in reading.open(roots, policy.embodiment):
         with console.status("predicting every chunk of the last episodes"):
             joints = list(compare_joints(policy, dataset, held_out, reading.latents))
         episodes = min(held_out, dataset.num_episodes)
         console.print(f"Mean absolute error over the last {episodes} episodes of {dataset.root}:", markup=False)
         console.print(joint_table(joints))
-        results.append({"data": str(dataset.root), "episodes": episodes, "joints": joints})
-    out.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({"policy": name, "datasets": results}, indent=1) + "\n"
-    write_whole(out / RESULTS_FILE, content.encode())
-    console.print(f"The same is in {out / RESULTS_FILE}.", markup=False)
+        yield {"data": str(dataset.root), "episodes": episodes, "joints": joints}
 
 
 def joint_table(joints: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of the rows that `compare_joints` yields, one line for each joint."""
     table = Table("joint", "unit", "policy", "repeating the last action", box=None)
     for row in joints:
-        table.add_row(row["joint"], row["unit"], f"{row['policy']:.4g}", f"{row['last_action']:.4g}")
+        table.add_row(plain(row["joint"]), plain(row["unit"]), f"{row['policy']:.4g}", f"{row['last_action']:.4g}")
     return table

@@ -27,7 +27,8 @@ def summary_table(summary: Mapping[str, Any], policy: Policy) -> Table:
     )
     table.add_row("progress", f"{summary['progress']:.2f}")
     if summary["imagination_error"] is not None:
-        table.add_row("imagination error", f"{summary['imagination_error']:.3f} (latent spread is 1)")
+        error = f"{summary['imagination_error']:.3f} (0: exactly as seen; 1: one standard deviation of latents)"
+        table.add_row("imagination error", error)
     table.add_row(
         "chunk", f"{summary['chunk_ms']:.0f} ms, {summary['realtime_ratio']:.2f} of the time it takes to execute"
     )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console, plain
 from foreact.errors import ConfigurationError
 from foreact.studies.evidence import DOCUMENT, FOLDER, gather, write_document
 from foreact.studies.ledger import read_ledger
@@ -42,4 +42,4 @@ def run(settings: Settings) -> None:
             cure="give --studies, the folder that `foreact study` wrote",
         )
     write_document(docs)
-    console.print(f"[bold]{docs / DOCUMENT}[/], from the reports in {docs / FOLDER}")
+    console.print(f"{bold(docs / DOCUMENT)}, from the reports in {plain(docs / FOLDER)}")

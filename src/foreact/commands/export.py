@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tyro
 
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console, plain
 from foreact.policy.storage.export import Precision, export_policy
 
 
@@ -31,5 +31,5 @@ def run(settings: Settings) -> None:
     export_policy(settings.source, settings.out, settings.precision)
     size = sum(path.stat().st_size for path in settings.out.rglob("*") if path.is_file())
     console.print(
-        f"The policy is in [bold]{settings.out}[/], {size / 1e6:.1f} MB: foreact.load({str(settings.out)!r})."
+        f"The policy is in {bold(settings.out)}, {size / 1e6:.1f} MB: foreact.load({plain(repr(str(settings.out)))})."
     )

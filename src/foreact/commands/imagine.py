@@ -8,12 +8,12 @@ import numpy as np
 
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName
-from foreact.commands.progress import console, progress_bar
-from foreact.errors import ConfigurationError
+from foreact.commands.progress import bold, console, plain, progress_bar
 from foreact.evaluation.dream import Dream, DreamConfig, DreamedChunk, check_imagines, dream
 from foreact.evaluation.dream_files import describe_dream, write_dream
 from foreact.evaluation.first_pictures import check_cameras, picture_paths, read_picture
 from foreact.evaluation.first_state import read_state, typical_state
+from foreact.folders import only_writer
 from foreact.policy.policy import Policy
 
 ASSUMED = {
@@ -58,8 +58,11 @@ def run(settings: Settings) -> None:
     config = DreamConfig(instruction=settings.instruction, num_chunks=settings.chunks, seed=settings.seed)
     paths = picture_paths(settings.image)
     images = {camera: read_picture(path) for camera, path in paths.items()}
-    if settings.out.exists() and not settings.out.is_dir():
-        raise ConfigurationError("folder for the results", got=f"the file {settings.out}", cure="choose another name")
+    with only_writer(settings.out):
+        _run(settings, config, paths, images)
+
+
+def _run(settings: Settings, config: DreamConfig, paths: Mapping[str, Path], images: dict[str, np.ndarray]) -> None:
     policy = load_policy(settings.policy, settings.denoising, settings.machine)
     check_imagines(policy)
     check_cameras(images, policy.embodiment)
@@ -75,7 +78,7 @@ def run(settings: Settings) -> None:
     files = write_dream(settings.out, dreamed, about)
     _tell(dreamed)
     for path in files:
-        console.print(f"  [bold]{path}[/]")
+        console.print(f"  {bold(path)}")
 
 
 def _start(policy: Policy, given: Sequence[str] | None) -> np.ndarray:
@@ -109,8 +112,8 @@ def _tell_squeezed(policy: Policy, images: Mapping[str, np.ndarray]) -> None:
         height, width = images[camera].shape[1:3]
         if abs(np.log(width / height * size[0] / size[1])) > 0.02:
             console.print(
-                f"The picture of camera {camera} ({width} x {height}) is squeezed to {size[1]} x {size[0]} pixels, "
-                "as the policy sees; crop it first to keep its proportions."
+                f"The picture of camera {plain(camera)} ({width} x {height}) is squeezed to {size[1]} x {size[0]} "
+                "pixels, as the policy sees; crop it first to keep its proportions."
             )
 
 

@@ -1,6 +1,5 @@
 """`foreact init`: the weights of a new network, made from Wan2.2's or from a published shared backbone."""
 
-import shutil
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -10,8 +9,9 @@ import torch
 import tyro
 
 from foreact.commands.options import named
-from foreact.commands.progress import console, progress_bar
-from foreact.errors import CheckpointError, ConfigurationError
+from foreact.commands.progress import bold, console, plain, progress_bar
+from foreact.errors import ConfigurationError
+from foreact.folders import check_room, only_writer
 from foreact.policy.storage.hub import resolve
 from foreact.policy.storage.initial import FROZEN, write_initial
 from foreact.recipes import RECIPES, get_recipe
@@ -69,14 +69,17 @@ def run(settings: Settings) -> None:
     if not shard_gb > 0:
         raise ConfigurationError("shard_gb", got=shard_gb, allowed="above 0")
     folder = resolve(source)
-    num_parameters = initialize_from(
-        config, folder, out, dtype=getattr(torch, dtype), max_shard_bytes=int(shard_gb * GB), seed=seed
-    )
-    write_initial(out, config, folder, {"preset": preset, "source": source, "seed": seed, "dtype": dtype})
-    console.print(f"{num_parameters / 1e9:.2f} B weights are in [bold]{out}[/].")
+    with only_writer(out):
+        num_parameters = initialize_from(
+            config, folder, out, dtype=getattr(torch, dtype), max_shard_bytes=int(shard_gb * GB), seed=seed
+        )
+        write_initial(out, config, folder, {"preset": preset, "source": source, "seed": seed, "dtype": dtype})
+    console.print(f"{num_parameters / 1e9:.2f} B weights are in {bold(out)}.")
     if missing := [name for name in FROZEN if not (out / name).is_dir()]:
         console.print(f"The source has no {', '.join(missing)}: put them there before training.")
-    console.print(f"Next: foreact train --recipe {preset} --initial {out} --vae {out / 'vae'} --data ... --out ...")
+    console.print(
+        f"Next: foreact train --recipe {preset} --initial {plain(out)} --vae {plain(out / 'vae')} --data ... --out ..."
+    )
 
 
 def initialize_from(
@@ -109,24 +112,12 @@ def initialize_from(
     weights = TensorFolder.open(source / TRANSFORMER_FOLDER if (source / TRANSFORMER_FOLDER).is_dir() else source)
     plan = plan_derivation(weights, config)
     num_parameters = sum(prod(shape) for shape in plan.shapes.values())
-    _check_disk(out, num_parameters * dtype.itemsize)
+    needed = int(num_parameters * dtype.itemsize * DISK_MARGIN)
+    free = check_room(out, needed)
+    console.print(f"Writing {needed / GB:.3g} GB to {bold(out)} ({free / GB:.3g} GB free).")
     with progress_bar() as bar, ShardWriter(out, STEM, max_shard_bytes) as writer:
         shown = bar.add_task("writing weights", total=len(plan.shapes), figures="")
         for number, (name, tensor) in enumerate(plan.tensors(seed=seed), start=1):
             writer.add(name, tensor.to(dtype))
             bar.update(shown, completed=number)
     return num_parameters
-
-
-def _check_disk(out: Path, needed: int) -> None:
-    """Say what will be written, and refuse before the disk is full."""
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    free, needed = shutil.disk_usage(there).free, int(needed * DISK_MARGIN)
-    if free < needed:
-        raise CheckpointError(
-            f"disk space for {out}",
-            got=f"{free / GB:.3g} GB free",
-            allowed=f"{needed / GB:.3g} GB or more",
-            cure="free some space, choose another disk, or a smaller type of weights",
-        )
-    console.print(f"Writing {needed / GB:.3g} GB to [bold]{out}[/] ({free / GB:.3g} GB free).")

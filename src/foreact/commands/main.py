@@ -1,5 +1,6 @@
 """The `foreact` command: finds the command that was asked for, imports that one alone, and runs it."""
 
+import errno
 import importlib
 import shutil
 import signal
@@ -18,6 +19,11 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as a shell expects it: 128 and the number of the signal."""
 MISTAKE = 2
 """Exit status after a mistake of the user's."""
+DISKS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space, or choose another disk"),
+    errno.EROFS: "choose a folder that can be written to",
+}
+"""What to do about errors of disks, by their number: they can come at any moment, whatever was checked before."""
 EXTRAS = {
     **dict.fromkeys(("mujoco", "gymnasium", "gym_aloha"), "sim"),
     "tensorboard": "train",
@@ -38,6 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
     except ForeactError as error:
         word = "\033[1;31merror:\033[0m" if sys.stderr.isatty() else "error:"
         print(word, error, file=sys.stderr)  # not with rich, which need not be installed
+        raise SystemExit(MISTAKE) from error
+    except OSError as error:
+        if error.errno not in DISKS:
+            raise
+        print("error:", f"{error}; {DISKS[error.errno]}, then repeat the command", file=sys.stderr)
         raise SystemExit(MISTAKE) from error
     except KeyboardInterrupt:
         print("stopped. Nothing finished is lost: repeat the command to go on.", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any
 from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.modes_tables import print_report
 from foreact.commands.options import Machine, MachineOptions, PolicyName
-from foreact.commands.progress import console, progress_bar
+from foreact.commands.progress import bold, console, progress_bar
 from foreact.data.batch import TrainingSequence
 from foreact.data.latents import LatentCache
 from foreact.data.sequences import load_sequences
@@ -24,6 +24,7 @@ from foreact.evaluation.modes import (
 )
 from foreact.evaluation.modes_picture import draw_modes, liveliest_chunk
 from foreact.files import write_whole
+from foreact.folders import only_writer
 from foreact.policy.loading import load
 from foreact.policy.policy import Policy
 from foreact.settings import to_plain
@@ -71,15 +72,17 @@ def run(settings: Settings) -> None:
     held_out, out, seed = settings.held_out, settings.out, settings.seed
     if held_out < 1:
         raise ConfigurationError("held-out episodes of each dataset", got=held_out, allowed="1 or more")
-    if out.exists() and not out.is_dir():
-        raise ConfigurationError("folder for the results", got=f"the file {out}", cure="choose another name")
+    with only_writer(out):
+        _run(settings, held_out, out, seed)
+
+
+def _run(settings: Settings, held_out: int, out: Path, seed: int) -> None:
     policy = load(settings.policy, device=settings.machine.use())
     check_answers_all(policy)
     episodes = [episode for root in settings.data for episode in _held_out(policy, root, settings)]
     if len(episodes) < 2:
         raise ConfigurationError("held-out episodes", got=len(episodes), allowed="2 or more, or there is no interval")
     errors = _measure(policy, episodes, seed)
-    out.mkdir(parents=True, exist_ok=True)
     estimates = estimate_all(errors)
     about = {
         "policy": settings.policy,
@@ -94,7 +97,7 @@ def run(settings: Settings) -> None:
     write_whole(out / FIGURES_FILE, (json.dumps(about, indent=1) + "\n").encode())
     print_report(errors, estimates)
     _draw(out / PICTURE_FILE, policy, episodes, seed)
-    console.print(f"All figures: [bold]{out / FIGURES_FILE}[/]; one moment to look at: [bold]{out / PICTURE_FILE}[/].")
+    console.print(f"All figures: {bold(out / FIGURES_FILE)}; one moment to look at: {bold(out / PICTURE_FILE)}.")
 
 
 def _held_out(policy: Policy, root: Path, settings: Settings) -> list[HeldOut]:

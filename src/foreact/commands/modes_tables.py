@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console
 from foreact.evaluation.modes import (
     ACTIONS,
     ACTIONS_IN,
@@ -60,4 +60,4 @@ def _verdict(difference: Estimate, measure: str, more: str, less: str) -> str:
     verdict = ("better" if better else "worse") if difference.is_decided else "not decided"
     digits = 2 if measure == PIXELS else 4
     figures = f"{difference.value:+.{digits}f} ({difference.low:+.{digits}f} to {difference.high:+.{digits}f})"
-    return f"{name}, {more} less {less}: {figures}: [bold]{verdict}[/]"
+    return f"{name}, {more} less {less}: {figures}: {bold(verdict)}"

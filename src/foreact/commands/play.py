@@ -11,7 +11,7 @@ from typing import Annotated
 from foreact.commands.demo import spare_cores
 from foreact.commands.loading import load_policy
 from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyName, named, shipped_policies
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console
 from foreact.errors import ConfigurationError, NotInstalledError
 from foreact.evaluation.suite import FIRST_HELD_OUT_SEED
 from foreact.policy.storage.checkpoint import CONFIG_FILE
@@ -69,7 +69,7 @@ def run(settings: Settings) -> None:
     choices = PlayChoices(policy=settings.policy, task=settings.task, seed=settings.seed)
     page = PlayPage(load, choices, policies=policies, host=settings.host, port=settings.port, films=settings.out)
     address = f"http://{'localhost' if settings.host in LOOPBACK else settings.host}:{page.port}"
-    console.print(f"The page is at [bold]{address}[/]. Ctrl-C ends it.")
+    console.print(f"The page is at {bold(address)}. Ctrl-C ends it.")
     if settings.host not in LOOPBACK:
         console.print(f"Everybody who can reach {settings.host} can use it: it asks for no password.")
     if settings.open:

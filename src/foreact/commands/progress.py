@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +22,16 @@ from foreact.errors import ConfigurationError
 console = Console(highlight=False)
 LINE_EVERY_S = 10.0
 """Least time between two lines about one task, where there is no terminal."""
+
+
+def plain(text: object) -> str:
+    """Return text that is printed as it is: names from files may hold what looks like rich's markup."""
+    return escape(str(text))
+
+
+def bold(text: object) -> str:
+    """Return markup that prints a text as it is, in bold."""
+    return f"[bold]{plain(text)}[/]"
 
 
 def progress_bar(shown_on: Console = console, *, lines: bool = True) -> Progress:

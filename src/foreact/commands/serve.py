@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rich.markup import escape
-
 from foreact.commands.options import Machine, MachineOptions, PolicyName, named
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console, plain
 from foreact.errors import ConfigurationError
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import SCHEDULES
@@ -125,8 +123,7 @@ def _tell(server: PolicyServer, policy: Policy, config: ServerConfig) -> None:
     if config.dialect != OWN_DIALECT:
         clients = [f"{config.dialect}: its own clients, at {server.address}"]
     lines = [
-        f"[bold]{escape(config.name)}[/] ({facts.digest[:12]}) drives [bold]{escape(facts.embodiment)}[/]; "
-        f"cameras: {escape(cameras)}.",
+        f"{bold(config.name)} ({facts.digest[:12]}) drives {bold(facts.embodiment)}; cameras: {plain(cameras)}.",
         *clients,
         f"Health:  {pages}/healthz   Metrics: {pages}/metrics   Ctrl-C ends it.",
     ]

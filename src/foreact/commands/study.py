@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.markup import escape
 from rich.table import Table
 
 from foreact.commands.options import named
-from foreact.commands.progress import console, progress_bar, use_device
+from foreact.commands.progress import bold, console, plain, progress_bar, use_device
 from foreact.commands.study_progress import StudyProgress
 from foreact.errors import ConfigurationError
+from foreact.folders import check_writable
 from foreact.studies import over_ray, runner
 from foreact.studies.catalogue import STUDIES, get_study
 from foreact.studies.cells import Cell, Study
@@ -53,7 +53,7 @@ class Settings:
     report_only: bool = False
     """Run nothing; write the report of what there is."""
     ray: str | None = None
-    """Run on a Ray cluster instead, whose machines all see `out`: its address, or auto (pip install "foreact[ray]")."""
+    """Run on a Ray cluster instead, whose machines all see `out`: its address, or auto (extra `ray`)."""
     device: str = "cpu"
     """cpu or cuda."""
 
@@ -72,6 +72,7 @@ def run(settings: Settings) -> None:
         raise ConfigurationError("budget_hours", got=settings.budget_hours, allowed="more than 0")
     if settings.list_cells:
         return _tell_cells(chosen, cells, find(chosen, store), costs(cells, store))
+    check_writable(out)
     jobs = [] if settings.report_only else jobs_of((cell.work for cell in cells), store)
     outcome = None
     try:
@@ -121,9 +122,9 @@ def _tell_cells(study: Study, cells: list[Cell], findings: Findings, left_s: Map
 
 def _tell_findings(findings: Findings, folder: Path) -> None:
     for report in findings.claims:
-        console.print(f"{report.claim.name}: [bold]{report.verdict}[/]")
+        console.print(f"{report.claim.name}: {bold(report.verdict)}")
     done = sum(report.is_done for report in findings.cells)
-    console.print(f"{done} of {len(findings.cells)} cells are done. The report is in [bold]{folder}[/].")
+    console.print(f"{done} of {len(findings.cells)} cells are done. The report is in {bold(folder)}.")
 
 
 def _tell_outcome(outcome: Outcome | None) -> None:
@@ -134,5 +135,5 @@ def _tell_outcome(outcome: Outcome | None) -> None:
         console.print(f"{len(outcome.left)} jobs were not begun. Repeat the command to go on.")
     if outcome.failed:
         for key, reason in outcome.failed.items():
-            console.print(f"[red]failed:[/] {key}: {escape(reason)}")
+            console.print(f"[red]failed:[/] {key}: {plain(reason)}")
         raise SystemExit(FAILED)

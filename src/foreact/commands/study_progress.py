@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from rich.markup import escape
 from rich.progress import Progress, TaskID
 
+from foreact.commands.progress import plain
 from foreact.studies.jobs import Job, WorkEvent, estimate_s
 from foreact.studies.store import Store
 
@@ -31,7 +31,7 @@ class StudyProgress:
             self._bar.remove_task(self._bars.pop(key))
             self._done[key] = self._seconds[key] if event.state == "done" else 0.0
             if event.state == "failed" and self._bar.console.is_terminal:
-                self._bar.console.print(f"[red]failed:[/] {event.job.work.title}: {escape(event.figures)}")
+                self._bar.console.print(f"[red]failed:[/] {event.job.work.title}: {plain(event.figures)}")
         if not self._bar.console.is_terminal:
             self._print(event)
         num_done = sum(done >= self._seconds[key] for key, done in self._done.items())

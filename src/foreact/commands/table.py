@@ -62,12 +62,19 @@ COMMANDS: dict[str, Command] = {
     "export": Command(
         module="export", group=MAKE, summary="Copy a policy for use elsewhere, its weights at another precision."
     ),
+    "push": Command(module="push", group=MAKE, summary="Upload a policy to the Hugging Face hub, with its model card."),
     "calibrate": Command(
         module="calibrate", group=MAKE, summary="Measure how far imagination may be off before a robot should stop."
     ),
     "describe": Command(
         module="describe", group=KNOW, summary="Say what a policy needs, without making it: weights, work, memory."
     ),
+    "plan": Command(
+        module="plan",
+        group=KNOW,
+        summary="Propose the recipe that fits your GPUs, with its time, its price and the command to start.",
+    ),
+    "info": Command(module="info", group=KNOW, summary="Say what a dataset or a policy is, on one screen."),
     "bench": Command(module="bench", group=KNOW, summary="Time a policy's chunks on this machine, stage by stage."),
     "modes": Command(
         module="modes", group=KNOW, summary="Ask one network four questions on held-out recorded episodes."

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import tyro
 
-from foreact.codecs.video_vae import VideoVAE
-from foreact.commands.datasets import Data, DataOptions, fit_to_robot
+from foreact.commands.datasets import Data, DataOptions, fit_to_robot, open_vae
 from foreact.commands.options import Machine, MachineOptions, named
 from foreact.commands.parsing import value_of
-from foreact.commands.progress import console
+from foreact.commands.progress import bold, console, plain
 from foreact.commands.train_progress import show
+from foreact.cost.cards import card_of
+from foreact.cost.machine import Machine as Cards
+from foreact.cost.machine import training_cost
+from foreact.cost.parameters import count_network
 from foreact.errors import ConfigurationError
 from foreact.recipes import RECIPES, get_recipe
-from foreact.training.ranks import first_process
+from foreact.training.ranks import first_process, world_size
 from foreact.training.recipe import Recipe
 from foreact.training.run import POLICY_FOLDER, train
 
@@ -39,7 +43,7 @@ class Settings:
     """LeRobot datasets, encoded by `foreact encode`: folders, names on the hub (owner/name), or a mixture.toml of
     datasets with weights and robots."""
     vae: Path
-    """The video VAE they were encoded with."""
+    """The video VAE they were encoded with: its folder, or a policy's name or folder."""
     out: Path
     """Gets policy/ (what foreact.load takes), recipe.json, log.jsonl, tensorboard/, and its state; where several robots
     learn together, policies/NAME/ for each of the others."""
@@ -78,10 +82,20 @@ def _terminated() -> Iterator[list[int]]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _speeds(recipe: Recipe, device: torch.device) -> tuple[float, float]:
+    """Return operations of a training step by tokens, and a second of all devices; 0 where they are not known."""
+    card = card_of(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    if card is None:
+        return 0.0, 0.0
+    world = world_size()
+    cost = training_cost(recipe, count_network(recipe.transformer), Cards(card=card, num_gpus=world))
+    return cost.flops_per_step / cost.tokens_per_step, world * card.flops_per_s
+
+
 def run(settings: Settings) -> None:
     """Train, showing the loss of every step."""
     console.quiet = not first_process()
-    device, vae = settings.machine.use(), VideoVAE.from_pretrained(settings.vae)
+    device, vae = settings.machine.use(), open_vae(settings.vae)
     recipe = fit_to_robot(settings.training, get_recipe(settings.recipe), vae.spatial_factor)
     datasets = settings.reading.parts(settings.data, recipe.robot())
     with _terminated() as terminated:
@@ -95,9 +109,9 @@ def run(settings: Settings) -> None:
             device=device,
             should_stop=lambda: bool(terminated),
         )
-        show(steps, console)
+        show(steps, console, *_speeds(recipe, device))
     policy = settings.out / POLICY_FOLDER
     if terminated:
         console.print(f"Stopped by SIGTERM. All is saved in {settings.out}: repeat the command to go on.", markup=False)
         raise SystemExit(128 + signal.SIGTERM)
-    console.print(f"The policy is in [bold]{policy}[/]: foreact.load({str(policy)!r}).")
+    console.print(f"The policy is in {bold(policy)}: foreact.load({plain(repr(str(policy)))}).")

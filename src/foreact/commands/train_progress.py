@@ -12,12 +12,14 @@ LINES = 40
 """Lines that a whole training writes where there is no terminal, next to those of the held-out figures."""
 
 
-def show(steps: Iterable[Step], console: Console) -> None:
+def show(steps: Iterable[Step], console: Console, flops_per_token: float = 0.0, peak_flops_per_s: float = 0.0) -> None:
     """Go through a training, showing a bar on a terminal, and plain lines anywhere else.
 
     Args:
         steps: What the training yields.
         console: Where to.
+        flops_per_token: Operations of a training step by tokens.
+        peak_flops_per_s: Of all devices, by their data sheets; 0 where they are not known.
     """
     begun, first, judged = time.monotonic(), None, ""
     bar = Progress(
@@ -39,7 +41,8 @@ def show(steps: Iterable[Step], console: Console) -> None:
             bar.update(shown, completed=now.step, total=now.num_steps, left=left, loss=losses(now))
             if not console.is_terminal and is_due(now, first):
                 said = f"step {now.step} of {now.num_steps}, {left}, {losses(now)}"
-                console.print(said, markup=False, soft_wrap=True)
+                share = now.tokens_per_s * flops_per_token / peak_flops_per_s if peak_flops_per_s else None
+                console.print(said + throughput(now, share), markup=False, soft_wrap=True)
             if now.judged != judged:
                 judged = now.judged
                 console.print(f"step {now.step}, held-out episodes: {judged}", markup=False, soft_wrap=True)
@@ -71,3 +74,16 @@ def losses(now: Step) -> str:
     parts = {"video": now.dynamics, "actions": now.inverse, "forward": now.forward_dynamics}
     listed = ", ".join(f"{name} {value:.3f}" for name, value in parts.items() if value)
     return f"loss {now.loss:.3f} ({listed})"
+
+
+def throughput(now: Step, share: float | None) -> str:
+    """Return tokens a second, the share of the devices' operations, and of time spent on batches, as a line goes on.
+
+    Args:
+        now: The step; nothing is said of one that was not timed.
+        share: Operations a second, of those in the data sheet; None where the device is not known.
+    """
+    if not now.tokens_per_s:
+        return ""
+    used = "" if share is None else f", {100 * share:.0f} % of peak"
+    return f", {now.tokens_per_s:,.0f} tokens/s{used}, {100 * now.data_share:.0f} % making batches"

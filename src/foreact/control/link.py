@@ -119,7 +119,7 @@ class Link:
         self.close()
         patience = self._patience
         try:
-            self._connection = connect(
+            self._connection = connection = connect(
                 self.address,
                 **({} if self.proxy else _NO_PROXY),
                 ssl=self._ssl,
@@ -137,7 +137,7 @@ class Link:
                 raise RefusalError("unauthorized", f"policy server at {self.address}", cure=cure) from error
             raise
         with self._breaking():
-            facts = read_facts(self._connection.recv(timeout=patience.connect_s))
+            facts = read_facts(connection.recv(timeout=patience.connect_s))
         self._most_bytes = facts.limits.get("message_bytes", self._most_bytes)
         return facts
 

@@ -40,7 +40,8 @@ class TrainingSequence:
     @property
     def shape_of_frame(self) -> tuple[int, int, int]:
         """Rows and columns of a latent frame, and the actions that lead to it: what robots may differ in."""
-        return (*self.latents.shape[2:], self.actions.shape[1])
+        _, _, rows, columns = self.latents.shape
+        return rows, columns, self.actions.shape[1]
 
     def fill_chunks(self, frames_per_chunk: int) -> "TrainingSequence":
         """Return the sequence lengthened to whole chunks (the first frame is one by itself).

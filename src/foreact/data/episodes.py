@@ -108,6 +108,12 @@ class EpisodeDataset:
         """Rows of each episode."""
         return self._layout.lengths
 
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """The different instructions in the table of tasks, in the order of their numbers."""
+        details = self._layout.instructions
+        return tuple(dict.fromkeys(details[index] for index in sorted(details)))
+
     @cached_property
     def stats(self) -> Mapping[str, Summary]:
         """The dataset's own statistics, empty where it has none; their quantiles are approximate, `column`'s exact.

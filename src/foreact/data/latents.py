@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from foreact.data.sources import Source
 from foreact.embodiments import CameraLayout, Embodiment, Timing
 from foreact.errors import DatasetError
 from foreact.files import write_whole
+from foreact.folders import only_writer
 
 
 class LatentCache:
@@ -63,18 +65,30 @@ class LatentCache:
         """Return the file of one episode."""
         return self.folder / f"episode-{episode:06d}.safetensors"
 
-    def encode_missing(self) -> Iterator[int]:
+    def encode_missing(self, *, first: int = 0, step: int = 1) -> Iterator[int]:
         """Encode every episode that is not there or was another one, yielding its number; can be interrupted.
 
+        Args:
+            first: Number of the first episode to look at. Process r of w takes `first=r, step=w`: each episode then
+                belongs to one process, and no two write the same file.
+            step: Distance to the next one.
+
         Raises:
+            ConfigurationError: Somebody else encodes into the same folder.
             DatasetError: A picture cannot be read, or a file cannot be written.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise self._cannot_write(self.folder, error) from error
-        self._write(self.folder / "cache.json", json.dumps(self._description, indent=1).encode())
-        for index in range(self._dataset.num_episodes):
+        # Of several processes the first holds the folder for all.
+        with only_writer(self.folder) if first == 0 else nullcontext():
+            yield from self._encode_missing(first, step)
+
+    def _encode_missing(self, first: int, step: int) -> Iterator[int]:
+        if first == 0:
+            self._write(self.folder / "cache.json", json.dumps(self._description, indent=1).encode())
+        for index in range(first, self._dataset.num_episodes, step):
             episode = self._dataset.episode(index)
             if self.path(index).exists() and self._is_of(episode):
                 continue

@@ -5,9 +5,9 @@ files are replaced whole, `meta/info.json` last: an episode exists once that fil
 rows that the counts do not cover, so the folder is a valid dataset at every instant.
 """
 
-import fcntl
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,17 @@ from foreact.data.lerobot_tables import (
 )
 from foreact.data.video import VideoSettings, encode_video
 from foreact.errors import DatasetError, InputError
+from foreact.folders import LOCK_FILE, OWNER_FILE, only_writer
 
 
 class DatasetWriter:
     """Adds episodes to a dataset on disk. One writer at a time; a context manager."""
 
-    def __init__(self, root: Path, settings: Mapping[str, Any], video: VideoSettings):
+    def __init__(self, root: Path, settings: Mapping[str, Any], video: VideoSettings, held: ExitStack):
         """Take over a folder; use `create_or_resume`, which checks more."""
         self._root, self._video = root, video
         self._cameras = camera_sizes(settings)
-        self._lock = _lock(root)
+        self._held = held
         self._stats: dict[str, Summary] = {}
         self._instructions: list[str] = []
         self._rows: list[dict[str, Any]] = []
@@ -104,17 +105,19 @@ class DatasetWriter:
             video: How frames are compressed.
 
         Raises:
-            ConfigurationError: fps, a name or a frame size that cannot be.
-            DatasetError: The folder holds something else, or a dataset of other settings, or is in use.
+            ConfigurationError: fps, a name or a frame size that cannot be, or somebody else writes to the folder.
+            DatasetError: The folder holds something else, or a dataset of other settings.
         """
         root, video = Path(root), video or VideoSettings()
         settings = new_info(fps=fps, robot_type=robot_type, features=features, cameras=cameras, video=video)
-        if not (root / INFO_PATH).exists():
-            _check_empty(root)
-            first = {root / INFO_PATH: _json_bytes(settings)}
-            stage_files(first)
-            publish_files(first)
-        return cls(root, settings, video)
+        with ExitStack() as held:
+            held.enter_context(only_writer(root))
+            if not (root / INFO_PATH).exists():
+                _check_empty(root)
+                first = {root / INFO_PATH: _json_bytes(settings)}
+                stage_files(first)
+                publish_files(first)
+            return cls(root, settings, video, held.pop_all())
 
     @property
     def num_episodes(self) -> int:
@@ -169,7 +172,7 @@ class DatasetWriter:
     def finalize(self) -> None:
         """Let go of the dataset. Everything is on disk already; safe to call twice."""
         self._open = False
-        self._lock.close()
+        self._held.close()
 
     def __enter__(self) -> "DatasetWriter":
         return self
@@ -260,11 +263,7 @@ class DatasetWriter:
 
 def _check_empty(root: Path) -> None:
     """Refuse to begin a dataset in a folder with other things in it."""
-    if not root.exists():
-        return
-    if not root.is_dir():
-        raise DatasetError(f"dataset folder {root}", got="a file", allowed="a folder")
-    leftovers = ("meta/.lock",)
+    leftovers = (LOCK_FILE, OWNER_FILE)
     for path in root.rglob("*"):
         name = path.relative_to(root).as_posix()
         if path.is_file() and not name.endswith(PARTIAL_SUFFIX) and name not in leftovers:
@@ -273,20 +272,6 @@ def _check_empty(root: Path) -> None:
                 got=f"files that are no dataset, such as {name}",
                 allowed="a new or empty folder, or a dataset to carry on",
             )
-
-
-def _lock(root: Path) -> Any:
-    """Hold the dataset for this process; the system lets go of it even after a kill."""
-    stream = (root / "meta/.lock").open("w")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        stream.close()
-        raise DatasetError(
-            f"dataset {root} is being written by another process",
-            cure="wait for it, or choose another folder",
-        ) from error
-    return stream
 
 
 def _json_bytes(content: Any) -> bytes:

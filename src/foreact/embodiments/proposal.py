@@ -1,5 +1,6 @@
 """A robot's file proposed from what a dataset says: names, statistics, cameras and rate. People check it."""
 
+import itertools
 import json
 import math
 import re
@@ -66,6 +67,8 @@ class Recorded:
     """Recorded actions, of some episodes one after the other."""
     states: Float[np.ndarray, "rows entries"]
     """The states of the same rows."""
+    first_rows: tuple[int, ...] = (0,)
+    """Where an episode begins: no motion leads there from the row before."""
 
 
 def entry_names(feature: Mapping[str, Any], stem: str) -> tuple[str, ...]:
@@ -107,12 +110,20 @@ def propose(recorded: Recorded, *, height: int = 128, width: int = 128) -> tuple
     plain: dict[str, Any] = {
         "name": re.sub(r"\W+", "_", recorded.robot_type).strip("_").lower() or "my_robot",
         "description": f"Proposed from a dataset of {recorded.robot_type or 'a robot'} at {recorded.fps:g} Hz.",
-        "dofs": [_dof(name, recorded.actions[:, n]) for n, name in enumerate(names)],
+        "dofs": [_dof(name, n, recorded) for n, name in enumerate(names)],
         "layout": _layout(recorded.cameras, height, width, notes),
         "timing": {"action_hz": float(recorded.fps), "camera_stride": max(1, round(recorded.fps / CAMERA_HZ))},
     }
     if recorded.state_names and _bare(recorded.state_names) != _bare(names):
         plain["state_names"] = list(recorded.state_names)
+    for arm in arms:
+        if arm is not None and arm["representation"] == "absolute":
+            for entry in [*arm["entries"], *([arm["gripper"]["entry"]] if arm.get("gripper") else [])]:
+                plain["dofs"][entry] |= _speeds(entry, recorded)
+        # Only what was recognised is said: an arm in radians may be one in metres that moves little.
+        if arm is not None and arm.get("rotation_unit_rad") == math.pi / 180:
+            for entry in arm["entries"]:
+                plain["dofs"][entry]["unit"] = "deg"
     if all(arm is not None for arm in arms):
         try:
             return Embodiment.from_dict(plain | {"arms": arms}), notes
@@ -247,11 +258,29 @@ def _gripper(entry: int, recorded: Recorded, side: str, notes: list[str]) -> dic
     return gripper
 
 
-def _dof(name: str, values: np.ndarray) -> dict[str, Any]:
+def _dof(name: str, entry: int, recorded: Recorded) -> dict[str, Any]:
     """Return an entry with what was recorded, widened by a twentieth, as its limits."""
+    values = recorded.actions[:, entry]
     low, high = float(values.min()), float(values.max())
     margin = 0.05 * (high - low) or 0.05 * max(1.0, abs(high))
     return {"name": name, "low": round(low - margin, 4), "high": round(high + margin, 4)}
+
+
+def _speeds(entry: int, recorded: Recorded) -> dict[str, float]:
+    """Return the greatest velocity and acceleration that were recorded, and a fifth more; none of one that stood still.
+
+    An acceleration is at least what reaches full speed in a tenth of a second: where a demonstration moved slowly, the
+    limit would otherwise stop the robot from following the same path.
+    """
+    starts = sorted({*recorded.first_rows, len(recorded.actions)})
+    episodes = [recorded.actions[start:stop, entry] for start, stop in itertools.pairwise(starts)]
+    changes = [np.diff(episode) * recorded.fps for episode in episodes]
+    speed = max((float(np.abs(change).max()) for change in changes if change.size), default=0.0)
+    if speed == 0:
+        return {}
+    rises = [np.diff(change) * recorded.fps for change in changes]
+    rise = max((float(np.abs(each).max()) for each in rises if each.size), default=0.0)
+    return {"velocity": float(f"{1.2 * speed:.4g}"), "acceleration": float(f"{1.2 * max(rise, 10 * speed):.4g}")}
 
 
 def _layout(cameras: Sequence[str], height: int, width: int, notes: list[str]) -> dict[str, Any]:
@@ -276,7 +305,10 @@ def to_toml(robot: Embodiment, notes: Sequence[str]) -> str:
     lines = ["# Proposed by `foreact embodiment`. Check:", *(f"# - {note}" for note in notes), ""]
     for key in ("name", "description"):
         lines.append(f"{key} = {_value(plain[key])}")
-    lines += ["", "# Limits: what was recorded and a twentieth more. Actions of the policy are kept within them."]
+    lines += [
+        "",
+        "# Limits: ranges are what was recorded and a twentieth more, speeds a fifth more. The robot is kept so.",
+    ]
     lines += ["dofs = [", *(f"    {_inline(dof)}," for dof in plain["dofs"]), "]"]
     for key in ("state_names", "channels"):
         if plain.get(key):

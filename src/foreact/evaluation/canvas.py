@@ -30,20 +30,37 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> UInt8[np.ndarray, "heigh
 
 
 def mosaic(
-    images: Mapping[str, np.ndarray], layout: CameraLayout, height: int
+    images: Mapping[str, np.ndarray], layout: CameraLayout, height: int, *, named: bool = False
 ) -> UInt8[np.ndarray, "{height} _width 3"]:
-    """Return the first camera `height` pixels tall, and the others, half as large, in columns of two next to it."""
+    """Return the first camera `height` pixels tall, and the others, half as large, in columns of two next to it.
+
+    Args:
+        images: Of each camera, uint8 [any height, any width, 3].
+        layout: Says which cameras, in which order, and their proportions.
+        height: Of the result, pixels.
+        named: Write each camera's name into its picture, where there are several.
+    """
     main, *others = layout.cameras
     size = tile_size(layout, height)
     small = (size[0] // 2, size[1] // 2)
     columns = -(-len(others) // 2)
     canvas = np.full((size[0], size[1] + columns * small[1], 3), BACKGROUND, np.uint8)
     canvas[:, : size[1]] = resize(images[main], size)
+    places = {main: (0, 0)}
     for number, camera in enumerate(others):
         column, row = divmod(number, 2)
         top, left = row * small[0], size[1] + column * small[1]
         canvas[top : top + small[0], left : left + small[1]] = resize(images[camera], small)
-    return canvas
+        places[camera] = left, top
+    return _with_names(canvas, places) if named and others else canvas
+
+
+def _with_names(canvas: np.ndarray, places: Mapping[str, tuple[int, int]]) -> np.ndarray:
+    """Return the picture with each camera's name in the upper left corner of its tile, given as (left, top)."""
+    page = Image.fromarray(canvas)
+    for camera, (left, top) in places.items():
+        write_line(page, (left + 6, top + 5), camera)
+    return np.asarray(page)
 
 
 def write_line(page: Image.Image, place: tuple[int, int], text: str, colour: Colour = INK, anchor: str = "la") -> None:

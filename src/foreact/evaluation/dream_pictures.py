@@ -28,7 +28,7 @@ def compose_film(dream: Dream) -> Iterator[np.ndarray]:
     """Yield the film's frames, uint8 [height, width, 3]: instruction, cameras, what is shown, time."""
     rate = dream.embodiment.timing.camera_hz
     for number, (chunk, images) in enumerate(dream.pictures):
-        body = mosaic(images, dream.embodiment.layout, TILE)
+        body = mosaic(images, dream.embodiment.layout, TILE, named=True)
         lines = wrap(dream.config.instruction, body.shape[1] - 16)
         top = BAR * len(lines)
         page = Image.new("RGB", (body.shape[1], top + TILE + BAR), BACKGROUND)

@@ -1,8 +1,8 @@
 """Figures of an episode or a dream: actions, how good the imagination was, who waited for whom."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from textwrap import shorten
+from textwrap import fill, shorten
 from typing import Any
 
 import numpy as np
@@ -17,18 +17,26 @@ from foreact.files import write_whole
 from foreact.policy.policy import Policy
 from foreact.policy.viewer import psnr_db
 
-MOVES = 0.01
-"""Least span of a degree of freedom that is drawn, its own unit."""
+MOVES = 0.05
+"""Least span of a degree of freedom that is drawn, as a share of the widest one of the same unit."""
 MAX_ROWS = 8
 """More degrees of freedom than this are drawn in two columns."""
 COMPUTING: dict[str, Any] = {"color": "C1", "label": "a chunk is computed"}
 EXECUTING: dict[str, Any] = {"color": "C0", "alpha": 0.55, "label": "its actions are executed"}
 STANDING: dict[str, Any] = {"color": "0.86", "label": "the robot stands still"}
+MARKERS = ("o-", "s-", "^-", "v-")
+DISAGREEMENT = (
+    "Disagreement: how far what was seen is from what had been imagined\n"
+    "(0: exactly as imagined; 1: by one standard deviation of the video VAE's latents)"
+)
 LOOKS = (COMPUTING, EXECUTING, STANDING)
 
 
 def draw_actions(path: Path, policy: Policy, record: EpisodeRecord) -> None:
-    """Draw every degree of freedom that moves: each chunk as predicted, and what was executed."""
+    """Draw every degree of freedom that moves: each chunk as predicted, and what was executed.
+
+    Axes of the same unit span the same range, so that the noise of an arm at rest does not look like motion.
+    """
     chunks = [placed.chunk.actions for placed, _ in record.spans()]
     starts = np.array([steps.start for _, steps in record.spans()])
     title = "Actions: predicted and executed"
@@ -52,7 +60,9 @@ def _draw_chunks(
     executed: np.ndarray | None,
     title: str,
 ) -> None:
-    moving = _moving(np.concatenate(chunks) if executed is None else executed)
+    drawn = np.concatenate([*chunks, *([] if executed is None else [executed])])
+    moving = _moving(drawn, robot.dofs)
+    ranges = _ranges(drawn, robot.dofs)
     columns = 1 if len(moving) <= MAX_ROWS else 2
     rows = -(-len(moving) // columns)
     size = (9 * (1 + 0.5 * (columns - 1)), 1.3 * rows + 1)
@@ -62,12 +72,13 @@ def _draw_chunks(
     for axis, dof in zip(shown, moving, strict=False):
         for index, (start, chunk) in enumerate(zip(starts, chunks, strict=True)):
             time = (start + np.arange(len(chunk))) / robot.timing.action_hz
-            label = "predicted, one colour a chunk" if index == 0 else None
-            axis.plot(time, chunk[:, dof], lw=3, alpha=0.6, color=f"C{index % 10}", label=label)
+            label = "predicted (a band, one colour for each chunk)" if index == 0 else None
+            axis.plot(time, chunk[:, dof], lw=6, alpha=0.45, color=f"C{index % 10}", label=label)
             axis.axvline(time[0], color="0.85", lw=0.8, zorder=0)
         if executed is not None:
             time = np.arange(len(executed)) / robot.timing.action_hz
-            axis.plot(time, executed[:, dof], color="black", lw=1, label="executed")
+            axis.plot(time, executed[:, dof], color="black", lw=1.2, label="executed (a line)")
+        axis.set_ylim(*ranges[dof])
         axis.set_ylabel(_name(robot.dofs[dof]), fontsize=8)
         axis.tick_params(labelsize=7)
     for axis in shown[len(moving) :]:
@@ -75,19 +86,41 @@ def _draw_chunks(
     for axis in axes[-1]:
         axis.set_xlabel("time (s)")
     figure.legend(*shown[0].get_legend_handles_labels(), fontsize=8, loc="outside lower right", ncols=2, frameon=False)
-    figure.suptitle(title, fontsize=10)
+    at_rest = [_literal(dof.name) for index, dof in enumerate(robot.dofs) if index not in moving]
+    rest = fill(f"Hardly moving, not drawn: {', '.join(at_rest)}.", 60 * (1 + columns)) if at_rest else ""
+    figure.suptitle(f"{_literal(title)}\n{rest}".rstrip(), fontsize=10)
     _save(figure, path)
 
 
-def _moving(actions: np.ndarray) -> list[int]:
+def _spans(actions: np.ndarray, dofs: Sequence[Dof]) -> np.ndarray:
+    """Return for each degree of freedom the widest span of those of its unit."""
+    own = np.ptp(actions, axis=0)
+    units = np.array([dof.unit for dof in dofs])
+    return np.array([own[units == unit].max() for unit in units])
+
+
+def _moving(actions: np.ndarray, dofs: Sequence[Dof]) -> list[int]:
     """Return which degrees of freedom move; the one that moves most if none does."""
-    spans = np.ptp(actions, axis=0)
-    return [int(dof) for dof in np.flatnonzero(spans > MOVES)] or [int(spans.argmax())]
+    own = np.ptp(actions, axis=0)
+    moves = (own > MOVES * _spans(actions, dofs)) & (own > 0)
+    return [int(dof) for dof in np.flatnonzero(moves)] or [int(own.argmax())]
+
+
+def _ranges(actions: np.ndarray, dofs: Sequence[Dof]) -> list[tuple[float, float]]:
+    """Return what each axis shows: the middle of what is drawn in it, and a span that is equal for equal units."""
+    middles = (actions.max(axis=0) + actions.min(axis=0)) / 2
+    halves = [0.55 * span if span > 0 else 1.0 for span in _spans(actions, dofs)]
+    return [(float(middle - half), float(middle + half)) for middle, half in zip(middles, halves, strict=True)]
 
 
 def _name(dof: Dof) -> str:
     name = dof.name.replace("_", "\n", 1).replace("_", " ")
-    return f"{name}\n({dof.unit})" if dof.unit else name
+    return _literal(f"{name}\n({dof.unit})" if dof.unit else name)
+
+
+def _literal(text: str) -> str:
+    """Return text that matplotlib draws as it is: a dollar sign would begin a formula."""
+    return text.replace("$", r"\$")
 
 
 def draw_imagination(path: Path, errors: FrameErrors) -> None:
@@ -102,14 +135,21 @@ def draw_imagination(path: Path, errors: FrameErrors) -> None:
     for start in errors.chunk_starts_s:
         axis.axvline(start, color="0.85", lw=0.8, zorder=0)
     axis.set_xlabel("time (s); lines mark where a new chunk begins")
-    axis.set_ylabel("PSNR against the cameras (dB)")
-    axis.set_title("How near imagination came to what happened (frames in which something moves)", fontsize=10)
+    axis.set_ylabel("PSNR (dB): higher is nearer")
+    axis.set_title(
+        "How near imagined pictures came to the cameras' (only frames in which something moves)", fontsize=10
+    )
     axis.legend(fontsize=8)
     _save(figure, path)
 
 
 def draw_turns(
-    path: Path, records: Mapping[str, EpisodeRecord], *, threshold: float | None, duration_s: Mapping[str, float]
+    path: Path,
+    records: Mapping[str, EpisodeRecord],
+    *,
+    threshold: float | None,
+    duration_s: Mapping[str, float],
+    outcomes: Mapping[str, str],
 ) -> None:
     """Draw over time when each chunk was computed and executed, when the robot stood still, and the disagreement.
 
@@ -118,13 +158,14 @@ def draw_turns(
         records: Title to episode; they are drawn below each other.
         threshold: Disagreement above which a controller waits to see; None: it never does.
         duration_s: How long each took.
+        outcomes: How each ended, in words: "done after 3.3 s".
     """
     rows = [max(2.0, 0.32 * len(record.answers) + 0.9) for record in records.values()]
     figure = Figure(figsize=(9, sum(rows) + 2.6))
     axes = figure.subplots(len(rows) + 1, 1, sharex=True, height_ratios=[*rows, 1.6], squeeze=False)
     for axis, (title, record) in zip(axes[:-1, 0], records.items(), strict=True):
         _draw_chunks_in_time(axis, record, duration_s[title])
-        axis.set_title(f"{title}: over after {duration_s[title]:.1f} s", fontsize=10, loc="left")
+        axis.set_title(f"{title}: {outcomes[title]}", fontsize=10, loc="left")
     figure.legend(
         handles=[Patch(**look) for look in LOOKS], fontsize=8, loc="outside upper right", ncols=3, frameon=False
     )
@@ -149,7 +190,7 @@ def _draw_chunks_in_time(axis, record: EpisodeRecord, duration_s: float) -> None
     for begin, end in standstills(record, duration_s):
         axis.axvspan(begin, end, zorder=0, **STANDING)
     numbers = [placed.index for placed in record.answers]
-    axis.set_yticks(numbers, [f"chunk {number}" for number in numbers], fontsize=8)
+    axis.set_yticks(numbers, [f"chunk {number + 1}" for number in numbers], fontsize=8)
     axis.set_ylim(max(numbers) + 0.6, -0.6)
 
 
@@ -165,14 +206,14 @@ def _draw_disagreement(axis, records: Mapping[str, EpisodeRecord], threshold: fl
         known = [placed for placed in record.answers if placed.chunk.disagreement is not None]
         times = [placed.answered_s - record.answers[0].asked_s for placed in known]
         values = [placed.chunk.disagreement for placed in known]
-        axis.plot(times, values, "o-", color=f"C{number + 2}", label=title)
+        label = title if known else f"{title}: nothing imagined was seen later"
+        axis.plot(times, values, MARKERS[number % len(MARKERS)], color=f"C{(2, 4, 6, 8)[number % 4]}", label=label)
     if threshold is not None:
-        axis.axhline(threshold, color="C3", ls="--", lw=1, label="above it, the robot waits to see")
+        axis.axhline(threshold, color="C3", ls="--", lw=1, label="above this line, the robot waits until it has seen")
     axis.margins(y=0.25)
     axis.set_ylim(bottom=0)
     axis.set_ylabel("disagreement", fontsize=9)
-    title = "How far what was seen is from what had been imagined (1: the spread of latents)"
-    axis.set_title(title, fontsize=10, loc="left")
+    axis.set_title(DISAGREEMENT, fontsize=10, loc="left")
     axis.legend(fontsize=8)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from foreact.control.dialogue import Placed
 from foreact.embodiments import Embodiment
-from foreact.errors import ConfigurationError
+from foreact.errors import ConfigurationError, install_command
 from foreact.evaluation.episodes import EpisodeRecord
 from foreact.evaluation.imagination import ChunkDecoder
 from foreact.files import write_whole
@@ -101,7 +101,7 @@ def _import_rerun() -> Any:
         import rerun
     except ImportError as error:
         raise ConfigurationError(
-            "view", got="rerun-sdk is not installed", cure="install it: pip install 'foreact[view]'"
+            "view", got="rerun-sdk is not installed", cure=f"install it: {install_command('view')}"
         ) from error
     return rerun
 

@@ -65,7 +65,7 @@ def _pages(policy: Policy, record: EpisodeRecord) -> Iterator[_Page]:
 
 
 def _tiles(clips: Mapping[str, np.ndarray], k: int, robot: Embodiment) -> np.ndarray:
-    return mosaic({camera: clip[k] for camera, clip in clips.items()}, robot.layout, TILE)
+    return mosaic({camera: clip[k] for camera, clip in clips.items()}, robot.layout, TILE, named=True)
 
 
 def _label(shown: _Page, caption: str, time_s: float, *, waits: bool) -> np.ndarray:
@@ -75,7 +75,9 @@ def _label(shown: _Page, caption: str, time_s: float, *, waits: bool) -> np.ndar
     page.paste(Image.fromarray(shown.left), (0, BAR))
     page.paste(Image.fromarray(shown.right), (middle, BAR))
     write_line(page, (8, 7), "what the cameras saw")
-    write_line(page, (middle + 8, 7), "what was imagined" + (f"  (chunk {shown.chunk})" if shown.chunk >= 0 else ""))
+    write_line(
+        page, (middle + 8, 7), "what was imagined" + (f"  (chunk {shown.chunk + 1})" if shown.chunk >= 0 else "")
+    )
     if waits:
         _frame(page, (0, BAR, shown.left.shape[1] - 1, BAR + TILE - 1), WAITING)
         write_line(page, (shown.left.shape[1] // 2, BAR + 6), "stands still, waits for a chunk", WAITING, anchor="ma")

@@ -1,5 +1,6 @@
 """An evaluation: many episodes of one task, resumable, ending in one summary."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, evaluate_e
 from foreact.evaluation.statistics import wilson_interval
 from foreact.evaluation.workers import WorldSettings, check_workers, run_in_processes
 from foreact.files import write_whole
+from foreact.folders import only_writer
 from foreact.policy.controllers import ControlMode, check_mode
 from foreact.policy.policy import Policy
 from foreact.settings import to_plain
@@ -155,7 +157,7 @@ def evaluate_runs(
 
     Raises:
         CheckpointError: `folder` holds an evaluation of other settings or of something else.
-        ConfigurationError: The robot is not the one of the world.
+        ConfigurationError: The robot is not the one of the world, or somebody else writes to `folder`.
     """
     check_workers(workers)
     if workers > 1 and on_record is not None:
@@ -169,8 +171,7 @@ def evaluate_runs(
         disturbance=config.disturbance,
     )
     env = world.make()  # also where other processes do the work: what is wrong is said before they begin
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.closing(env), only_writer(folder):
         _claim(folder, {**_settings(config), **evaluated})
         results = {result.seed: result for result in read_results(folder)}
         seeds = range(config.seed, config.seed + config.num_episodes)
@@ -187,10 +188,8 @@ def evaluate_runs(
                     on_record(results[seed], record)
             yield results[seed]
         new.close()
-    finally:
-        env.close()
-    summary = summarise(config, [results[seed] for seed in seeds], executing_ms=executing_ms)
-    write_whole(folder / SUMMARY_FILE, (json.dumps(summary, indent=1) + "\n").encode())
+        summary = summarise(config, [results[seed] for seed in seeds], executing_ms=executing_ms)
+        write_whole(folder / SUMMARY_FILE, (json.dumps(summary, indent=1) + "\n").encode())
 
 
 def _settings(config: EvaluationConfig) -> dict[str, Any]:

@@ -6,7 +6,16 @@ from foreact.errors import UnknownNameError
 from foreact.recipes.elsewhere import tiny_libero, tiny_metaworld
 from foreact.recipes.small import small
 from foreact.recipes.tiny import tiny, tiny_disturbed, tiny_grounded, tiny_reactive
-from foreact.recipes.wan5b import wan5b, wan5b_lora, wan5b_shared
+from foreact.recipes.wan5b import (
+    shared_post,
+    wan5b,
+    wan5b_lora,
+    wan5b_lora_24gb,
+    wan5b_lora_48gb,
+    wan5b_post,
+    wan5b_pretrain,
+    wan5b_shared,
+)
 from foreact.training.recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -20,6 +29,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "wan5b": wan5b,
     "wan5b-lora": wan5b_lora,
     "wan5b-shared": wan5b_shared,
+    "wan5b-pretrain": wan5b_pretrain,
+    "wan5b-post": wan5b_post,
+    "wan5b-lora-48gb": wan5b_lora_48gb,
+    "wan5b-lora-24gb": wan5b_lora_24gb,
+    "shared-post": shared_post,
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from foreact.errors import CheckpointError
+from foreact.settings import MOST_JSON_BYTES
 from foreact.shards.names import PICKLES, SUFFIX, index_file, single_file
 
 MAX_NAMED = 5
@@ -55,6 +56,8 @@ def _allowed(stem: str) -> str:
 
 
 def _read_index(path: Path) -> dict[str, str]:
+    if (size := path.stat().st_size) > MOST_JSON_BYTES:
+        raise CheckpointError(f"index {path}", got=f"{size} bytes", allowed=f"up to {MOST_JSON_BYTES}")
     try:
         index = json.loads(path.read_text())
     except (ValueError, OSError, RecursionError) as error:

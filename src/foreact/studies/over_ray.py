@@ -1,4 +1,4 @@
-"""The same jobs on a Ray cluster (`pip install "foreact[ray]"`), whose machines all see the store's folder.
+"""The same jobs on a Ray cluster (`pip install ".[ray]"` in the repository), whose machines all see the store's folder.
 
 One core for each job; a GPU, or a share of one, where the device is cuda. Locks hold across machines as far as the
 shared file system carries them.

@@ -16,11 +16,16 @@ Cell = dict[str, Any]
 
 
 def draw(path: Path, report: dict[str, Any]) -> None:
-    """Draw every cell's figure with its interval, those not run too.
+    """Draw the figure of every cell that was run, with its interval; half-run ones in grey.
 
     Successes stand above errors on held-out episodes; a column of panels for each value of the first label.
     """
-    cells: list[Cell] = report["cells"]
+    cells: list[Cell] = [cell for cell in report["cells"] if _figure(cell) in cell["figures"]]
+    if not cells:
+        figure = Figure(figsize=(4, 1))
+        figure.text(0.5, 0.5, "nothing was run yet", ha="center", va="center", color="0.4")
+        write_whole(path, lambda target: figure.savefig(target, format="png", dpi=130))
+        return
     panel, *others = cells[0]["labels"]
     values = list(dict.fromkeys(str(cell["labels"][panel]) for cell in cells))
     kinds = [name for name in FIGURES if any(_figure(cell) == name for cell in cells)]
@@ -53,10 +58,7 @@ def _row(cell: Cell, others: list[str]) -> str:
 def _draw_panel(axis, name: str, placed: list[tuple[int, Cell]]) -> None:
     factor = 100 if name == "success" else 1
     for place, cell in placed:
-        estimate = cell["figures"].get(name)
-        if estimate is None:
-            axis.text(0.5, place, "not run", fontsize=7, color="0.6", ha="center", transform=axis.get_yaxis_transform())
-            continue
+        estimate = cell["figures"][name]
         middle = factor * estimate["middle"]
         low, high = (middle if estimate[end] is None else factor * estimate[end] for end in ("low", "high"))
         look = {"color": "C0" if cell["is_done"] else "0.6", "fmt": "o", "capsize": 3}

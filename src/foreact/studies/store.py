@@ -16,6 +16,7 @@ from typing import Any
 
 import foreact
 from foreact.errors import CheckpointError
+from foreact.folders import remove_leftovers
 from foreact.settings import read_json
 from foreact.studies.ledger import Entry, Ledger
 from foreact.studies.work import Measurement, OnProgress, Row, Work, digest, write_json
@@ -70,6 +71,7 @@ class Store:
             if not mine:
                 return False
             if not self.is_done(work):
+                remove_leftovers(folder)
                 self._claim(folder, work)
                 meter = _Meter(on_progress)
                 work.perform(folder, self, device, meter)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from foreact.errors import ConfigurationError
 from foreact.training.sharding import put, whole
@@ -80,6 +80,18 @@ def freeze(model: WorldActionModel, method: Method, adapters: AdapterConfig) -> 
         parameter.requires_grad_(is_adapter or stored_name(name).startswith("action."))
 
 
+def store_frozen_in_bfloat16(model: WorldActionModel) -> None:
+    """Keep the frozen matrices of the layers in bfloat16, in place, at half the memory.
+
+    Under autocast to bfloat16 a matrix product rounds its weights to bfloat16 anyway, so not a bit of the result
+    changes. Everything else (norms, modulation tables, clocks, heads) is used in float32 and stays float32.
+    """
+    for name, module in model.named_modules():
+        # In a matrix with adapters the frozen one is called base_layer; the factors next to it are trained.
+        if name.startswith("layers.") and isinstance(module, nn.Linear) and not module.weight.requires_grad:
+            module.to(torch.bfloat16)
+
+
 @torch.no_grad()
 def reset_adapters(model: WorldActionModel, seed: int) -> None:
     """Begin the adapters, in place: A uniform within 1 / sqrt(columns), as peft has it, and B at zero.
@@ -119,6 +131,8 @@ def frozen_digest(model: WorldActionModel) -> str:
 def merged_weights(state: TrainingState, adapters: AdapterConfig, *, keep: bool = True) -> dict[str, Tensor]:
     """Return the averaged weights of the whole network on the CPU, adapters merged in, one matrix after the other.
 
+    All come back in float32, frozen ones too that are kept in bfloat16: a merged matrix would lose what was learned.
+
     Args:
         state: Of a training by any method; where it is sharded, all processes have to ask.
         adapters: For what their products are multiplied with.
@@ -129,14 +143,14 @@ def merged_weights(state: TrainingState, adapters: AdapterConfig, *, keep: bool 
         if name not in weights and name not in state.weights:
             gathered = whole(value)
             if keep:
-                weights[name] = gathered.cpu().clone()
+                weights[name] = gathered.cpu().float().clone()
     merged = {}
     for name, value in weights.items():
         if _ADAPTER.search(name):
             continue
         if name.endswith(f"{_BASE}weight"):
             owner = name.removesuffix(f"{_BASE}weight")
-            a, b = (weights[f"{owner}.lora_{factor}.default.weight"].float() for factor in "AB")
-            value = (value.float() + adapters.alpha / adapters.rank * (b @ a)).to(value.dtype)
+            a, b = (weights[f"{owner}.lora_{factor}.default.weight"] for factor in "AB")
+            value = value + adapters.alpha / adapters.rank * (b @ a)
         merged[name.replace(_BASE, ".")] = value
     return merged

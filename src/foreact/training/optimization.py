@@ -121,5 +121,7 @@ def make_optimizer(model: nn.Module, config: OptimizationConfig) -> Optimizers:
 
 @torch.no_grad()
 def update_ema(ema: Iterable[torch.Tensor], weights: Iterable[torch.Tensor], decay: float) -> None:
-    """Move the averages (in place) towards the weights."""
-    torch._foreach_lerp_(list(ema), [w.detach() for w in weights], 1 - decay)
+    """Move the averages (in place) towards the weights, which may lie on another device."""
+    averages = list(ema)
+    here = [weight.detach().to(average.device) for average, weight in zip(averages, weights, strict=True)]
+    torch._foreach_lerp_(averages, here, 1 - decay)

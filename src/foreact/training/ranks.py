@@ -76,9 +76,14 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
+def process_number() -> int:
+    """Return which of the processes that `torchrun` has started this is, from 0; 0 if it is the only one."""
+    return 0 if world_size() == 1 else int(os.environ.get("RANK") or 0)
+
+
 def first_process() -> bool:
     """Return whether this is the only process, or the first of those that `torchrun` has started."""
-    return world_size() == 1 or int(os.environ.get("RANK") or 0) == 0
+    return process_number() == 0
 
 
 @contextmanager

@@ -47,6 +47,11 @@ class Recipe:
     """Where the action stream starts from."""
     precision: str = "float32"
     """Of the network's arithmetic: float32 or bfloat16; weights are float32."""
+    frozen_precision: Literal["float32", "bfloat16"] = "float32"
+    """How frozen weights are kept. With bfloat16 the matrices of the layers, nearly all of them, take half the memory;
+    losses and gradients are the same to the last bit, since `precision` has to be bfloat16 too."""
+    average_on_cpu: bool = False
+    """Keep the moving average of the weights in the memory of the CPU; for one process."""
     num_held_out: int = 5
     """Last episodes of every dataset that are never trained on, and judged instead."""
     num_episodes: int | None = None
@@ -104,6 +109,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigurationError("precision", got=self.precision, allowed="float32, bfloat16")
+        if self.frozen_precision == "bfloat16" != self.precision:
+            raise ConfigurationError(
+                "frozen_precision", got="bfloat16", allowed=f"float32, since `precision` is {self.precision}"
+            )
         self.policy_config()
         for name in ("save_every", "eval_every"):
             if getattr(self, name) < 1:

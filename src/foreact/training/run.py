@@ -24,6 +24,7 @@ from foreact.policy.policy import Policy, with_settings
 from foreact.policy.storage.checkpoint import CONFIG_FILE, save_policy
 from foreact.policy.storage.initial import initial_origin, initial_text_encoder, load_initial, open_initial
 from foreact.settings import read_json, to_plain
+from foreact.training.disk import check_disk, disk_bytes
 from foreact.training.methods import (
     base_weights,
     check_method,
@@ -31,6 +32,7 @@ from foreact.training.methods import (
     frozen_digest,
     merged_weights,
     reset_adapters,
+    store_frozen_in_bfloat16,
 )
 from foreact.training.optimization import make_optimizer
 from foreact.training.ranks import Ranks, joined
@@ -63,6 +65,10 @@ class Progress:
     inverse: float
     judged: str
     """The latest measurement on held-out episodes, in words."""
+    tokens_per_s: float = 0.0
+    """Through the networks of all processes, padding among them, over the whole step."""
+    data_share: float = 0.0
+    """Of the step's time in which the first process made batches, and its device may have waited for them."""
     notes: tuple[str, ...] = ()
     """What is to be known of the data, told with the first step."""
 
@@ -105,7 +111,9 @@ def train(
     with joined(device) as ranks, only_writer(folder) if ranks.is_first else nullcontext():
         data = load_training_data(recipe, datasets, vae, latents=latents)
         networks = begin(recipe, vae, initial, ranks, device)
-        networks.vae.to(device).eval()
+        if ranks.is_first and any(robot.held_out for robot in data.robots):  # it only shows what was imagined of them
+            networks.vae.to(device)
+        networks.vae.eval()
         run = Run(recipe, data, networks, folder, None if initial is None else initial_origin(initial), ranks=ranks)
         run.resume()
         yield from run.steps(should_stop)
@@ -134,7 +142,7 @@ def begin(
             model = _shard(recipe, ranks, device, open_initial(initial, sizes).items())
         else:
             model = load_initial(initial, sizes)
-            freeze(model, recipe.method, recipe.adapters)
+            _freeze(recipe, model)
             reset_adapters(model, recipe.seed)
             model.to(device)
         has_files = not isinstance(text_encoder, HashedWordEncoder)
@@ -161,9 +169,11 @@ def _shard(
         raise ConfigurationError(
             "optimization.layer_matrices with sharded weights", got="muon", allowed="adamw: muon needs whole matrices"
         )
+    if recipe.average_on_cpu:
+        raise ConfigurationError("average_on_cpu with sharded weights", got=True, allowed="False: each has a part")
     with torch.device("meta"):
         model = WorldActionModel(recipe.transformer)
-        freeze(model, recipe.method, recipe.adapters)
+        _freeze(recipe, model)
     mesh = ranks.mesh(recipe.parallel, device)
     shard_model(model, mesh, bfloat16=recipe.precision == "bfloat16").to_empty(device=device)
     fill(base_weights(model), tensors, "initial weights")
@@ -171,10 +181,17 @@ def _shard(
     return model
 
 
+def _freeze(recipe: Recipe, model: WorldActionModel) -> None:
+    freeze(model, recipe.method, recipe.adapters)
+    if recipe.frozen_precision == "bfloat16":
+        store_frozen_in_bfloat16(model)
+
+
 def _what_is_computed(recipe: Recipe) -> dict[str, Any]:
     """Return the settings that a run has to keep when it is resumed; how it comes by its gradients may change."""
     settings = to_plain(recipe)
     del settings["batch"]["recompute"], settings["batch"]["micro_batch"], settings["parallel"]
+    del settings["average_on_cpu"]
     return settings
 
 
@@ -203,7 +220,9 @@ class Run:
         self._ranks = ranks or Ranks()
         self._recipe, self._data, self._networks, self._folder = recipe, data, networks, folder
         self._model = networks.model
-        self._state = TrainingState(self._model, make_optimizer(self._model, recipe.optimization))
+        self._state = TrainingState(
+            self._model, make_optimizer(self._model, recipe.optimization), average_on_cpu=recipe.average_on_cpu
+        )
         self._learner = Learner(
             self._model,
             SequenceSampler(data.sources, weights=data.weights, max_frames=recipe.batch.max_frames, seed=recipe.seed),
@@ -216,7 +235,7 @@ class Run:
             ranks=self._ranks,
         )
         self._sizes = [recipe.transformer, *(self._sizes_for(robot) for robot in data.robots[1:])]
-        self._judged = ""
+        self._judged, self._disk = "", ""
         self._disagreement: dict[str, float | None] = {}
         self._configuration = {
             "recipe": _what_is_computed(recipe),
@@ -243,13 +262,18 @@ class Run:
             for robot in self._data.robots:
                 saved = read_json(self._policy_folder(robot) / CONFIG_FILE)
                 self._disagreement[robot.name] = saved["inference"]["disagreement_threshold"]
+        if self._ranks.is_first and self._state.step < self._recipe.optimization.num_steps:
+            trained = sum(weight.numel() for weight in self._state.weights.values())
+            total = sum(weight.numel() for weight in base_weights(self._model).values())
+            num_policies = len(self._data.robots)
+            self._disk = check_disk(self._folder, disk_bytes(trained, num_policies * total, self._ranks.world))
         if self._ranks.is_first:
             write_whole(self._folder / "recipe.json", json.dumps(to_plain(self._recipe), indent=1).encode())
 
     def steps(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
         """Take the steps that are left, yielding after each; save and end early once a process is to stop."""
         recipe, state = self._recipe, self._state
-        num_steps, notes = recipe.optimization.num_steps, self._data.notes
+        num_steps, notes = recipe.optimization.num_steps, (*self._data.notes, self._disk)
         with self._log() as log:
             while state.step < num_steps:
                 progress = self._step(log)
@@ -274,18 +298,29 @@ class Run:
 
     def _step(self, log: Any) -> Progress:
         recipe, state = self._recipe, self._state
-        result, norm = take_step(state, self._learner, recipe.optimization)
-        for name, value in (*vars(result).items(), ("grad_norm", norm)) if self._ranks.is_first else ():
+        began = time.perf_counter()
+        result, norm = take_step(state, self._learner, recipe.optimization)  # its figures are on the CPU: it is done
+        seconds = time.perf_counter() - began
+        tokens, data_s = self._learner.take_effort()
+        tokens = self._ranks.sum(torch.tensor(float(tokens), dtype=torch.float64)).item()
+        speed = {"tokens_per_s": tokens / seconds, "data_share": data_s / seconds}
+        figures = vars(result) | {"grad_norm": norm} | speed
+        for name, value in figures.items() if self._ranks.is_first else ():
             log.add_scalar(f"train/{name}", value, state.step - 1)
-        return Progress(step=state.step, num_steps=recipe.optimization.num_steps, judged=self._judged, **vars(result))
+        num_steps = recipe.optimization.num_steps
+        return Progress(step=state.step, num_steps=num_steps, judged=self._judged, **vars(result), **speed)
 
-    def policies(self) -> list[Policy]:
-        """Return each robot's policy as it stands, on the averaged weights, to the first process; to others nothing."""
+    def policies(self, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> list[Policy]:
+        """Return each robot's policy as it stands, on the averaged weights, to the first process; to others nothing.
+
+        Args:
+            device: Where their network lies.
+            dtype: Of its weights.
+        """
         weights = merged_weights(self._state, self._recipe.adapters, keep=self._ranks.is_first)
         if not self._ranks.is_first:
             return []
-        device = next(self._model.parameters()).device
-        weights = {name: value.to(device) for name, value in weights.items()}
+        weights = {name: value.to(device, dtype) for name, value in weights.items()}
         made = []
         for robot, sizes in zip(self._data.robots, self._sizes, strict=True):
             with torch.device("meta"):
@@ -327,7 +362,9 @@ class Run:
         judged = [robot for robot in robots if any(True for s in robot.held_out for _ in whole_chunks(s, chunk))]
         if not judged:
             return
-        policies, said, written = self.policies(), [], {}
+        # In bfloat16 where training computes so: next to the training's own memory there is little room.
+        dtype = torch.bfloat16 if self._recipe.precision == "bfloat16" else torch.float32
+        policies, said, written = self.policies(next(self._model.parameters()).device, dtype), [], {}
         for robot, policy in zip(robots, policies, strict=False):  # no policies on the other processes
             if robot in judged:
                 prefix = f"{robot.name}/" if len(robots) > 1 else ""

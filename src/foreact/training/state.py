@@ -25,8 +25,14 @@ MOMENTS = ("exp_avg", "exp_avg_sq", "momentum_buffer")
 class TrainingState:
     """Weights, moving average, optimiser and the number of steps done."""
 
-    def __init__(self, model: nn.Module, optimizer: Optimizers):
-        """Begin at step 0 with the average equal to the weights."""
+    def __init__(self, model: nn.Module, optimizer: Optimizers, *, average_on_cpu: bool = False):
+        """Begin at step 0 with the average equal to the weights.
+
+        Args:
+            model: Learns, in place.
+            optimizer: Moves its weights.
+            average_on_cpu: Keep the average in the memory of the CPU.
+        """
         self.model = model
         self.optimizer = optimizer
         self.step = 0
@@ -36,7 +42,10 @@ class TrainingState:
             if isinstance(value, nn.Parameter) and value.requires_grad
         }
         """Those that are trained, by the names that they are stored under."""
-        self.ema = {name: value.detach().clone() for name, value in self.weights.items()}
+        self.ema = {
+            name: (value.detach().cpu() if average_on_cpu else value.detach()).clone()
+            for name, value in self.weights.items()
+        }
 
     def averaged_weights(self, *, keep: bool = True) -> dict[str, Tensor]:
         """Return the moving average as whole tensors on the CPU, gathered one by one from all processes.

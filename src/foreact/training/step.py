@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from foreact.codecs.text import TextEncoder
-from foreact.data.batch import SequenceSampler, TrainingSequence, collate
+from foreact.data.batch import Batch, SequenceSampler, TrainingSequence, collate
 from foreact.errors import ConfigurationError
+from foreact.trace import Trace
 from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig, corrupt
 from foreact.training.guard import check_gradient, check_losses
 from foreact.training.loss import Losses, velocity_losses
@@ -109,6 +110,16 @@ class Learner:
         self._model, self._sampler, self._text_encoder = model, sampler, text_encoder
         self._batch, self._corruption, self._seed, self._bfloat16 = batch, corruption, seed, bfloat16
         self._device = next(model.parameters()).device
+        self._trace, self._num_tokens = Trace(), 0
+
+    def take_effort(self) -> tuple[int, float]:
+        """Return what this process has done since it was last asked: tokens of batches, seconds spent making them.
+
+        Tokens are those that pass through the network, noisy and clean copies and padding among them. While a batch is
+        made the device has nothing to do but what it was given before.
+        """
+        num_tokens, self._num_tokens = self._num_tokens, 0
+        return num_tokens, self._trace.take().get("data", 0.0) / 1e3
 
     def accumulate_gradients(self, step: int) -> StepResult:
         """Add the gradients of the step's mean loss to the weights' `.grad`; return the losses.
@@ -173,6 +184,31 @@ class Learner:
             step: Likewise.
             forward_dynamics: Whether video is imagined from given actions, instead of actions from imagined video.
         """
+        with self._trace.span("data"):
+            batch, corrupted, text, layout = self._make_batch(sequences, indices, step, forward_dynamics)
+        self._num_tokens += self._count_tokens(batch, layout)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            return velocity_losses(
+                self._model,
+                batch,
+                corrupted if self._targets is None else self._targets(corrupted, text, layout),
+                text,
+                layout,
+                recompute=self._batch.recompute,
+            )
+
+    def _count_tokens(self, batch: Batch, layout: ChunkLayout) -> int:
+        """Return the tokens of a batch, whose canvas and action rate may be another robot's than the network's own."""
+        sizes, (height, width) = self._model.config, batch.latents.shape[-2:]
+        video = height * width // sizes.patch_size**2
+        action = batch.actions.shape[2] // sizes.actions_per_token
+        tokens = len(layout.video_frames) * video + len(layout.action_frames) * action
+        return len(batch.latents) * tokens
+
+    def _make_batch(
+        self, sequences: list[TrainingSequence], indices: list[int], step: int, forward_dynamics: bool
+    ) -> tuple[Batch, CorruptedBatch, TextTokens, ChunkLayout]:
+        """Return some samples of a step as they enter the network, on its device."""
         chunk, window = self._draw_layout(step)
         batch = collate([sequence.fill_chunks(chunk) for sequence in sequences])
         layout = ChunkLayout(
@@ -193,16 +229,7 @@ class Learner:
             actions_per_token=self._model.config.actions_per_token,
         )
         text = self._text(batch.instructions, corrupted.text_dropped)
-        corrupted = _to(corrupted, self._device)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            return velocity_losses(
-                self._model,
-                _to(batch, self._device),
-                corrupted if self._targets is None else self._targets(corrupted, text, layout),
-                text,
-                layout,
-                recompute=self._batch.recompute,
-            )
+        return _to(batch, self._device), _to(corrupted, self._device), text, layout
 
     def _draw_layout(self, step: int) -> tuple[int, int]:
         """Return (latent frames per chunk, window) of a step."""

@@ -22,6 +22,11 @@ from foreact.transformer.tokens import PATCH, StreamInput, pack_actions, unpack_
 
 WAN_TIMESTEPS = 1000.0
 """Wan counts time from 1000 at noise to 0 at data."""
+_COUNTS = (
+    *("num_heads", "num_layers", "video_width", "action_width", "video_ffn_dim", "action_ffn_dim", "text_dim"),
+    *("latent_channels", "action_channels", "actions_per_latent_frame", "frequency_dim"),
+)
+"""Settings that count something of which there is at least one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +91,13 @@ class TransformerConfig:
         for name in ("video_data_std", "action_data_std"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="0 (not preconditioned) or more")
-        for name in ("num_heads", "num_layers", "video_width", "action_width", "video_ffn_dim", "action_ffn_dim"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
+        if min(self.canvas) < 1:
+            raise ConfigurationError("canvas", got=self.canvas, allowed="two numbers, 1 or more each")
+        if not 0 < self.eps < 1:  # a norm divides by a root of it; NaN compares as false
+            raise ConfigurationError("eps", got=self.eps, allowed="above 0 and below 1")
         for name, width in (("video_width", self.video_width), ("action_width", self.action_width)):
             if width % self.num_heads:
                 raise ConfigurationError(name, got=width, allowed=f"a multiple of num_heads ({self.num_heads})")

@@ -1,6 +1,7 @@
 """A policy copied at another precision."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from foreact.commands.main import main
-from foreact.errors import CheckpointError
+from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy.loading import load
 from foreact.policy.storage.export import export_policy
 
@@ -55,5 +56,13 @@ def test_what_is_no_policy_or_no_other_folder_is_refused(saved, tmp_path) -> Non
 
 def test_a_target_that_cannot_be_written_is_refused(saved, tmp_path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="choose another"):
+    with pytest.raises(ConfigurationError, match="a folder that can be written to"):
         export_policy(saved, tmp_path / "file")
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_written(saved, tmp_path, monkeypatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(ConfigurationError, match=r"disk space for .*copy; got: 1e-06 GB free; allowed: .* or more"):
+        export_policy(saved, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from foreact.errors import CheckpointError, ConfigurationError
+from foreact.errors import CheckpointError, ConfigurationError, install_command
 from foreact.policy.policy import Policy
 from foreact.policy.storage import placement as module
 from foreact.policy.storage.placement import (
@@ -340,5 +341,5 @@ def test_placing_on_the_cpu_changes_nothing(tiny) -> None:
 )
 def test_a_missing_package_is_named_with_how_to_install_it(tiny, monkeypatch, package: str, use) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigurationError, match=r'pip install "foreact\[memory\]"'):
+    with pytest.raises(ConfigurationError, match=re.escape(install_command("memory"))):
         use(tiny.model())

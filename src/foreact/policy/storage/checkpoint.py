@@ -111,6 +111,19 @@ def open_policy(folder: Path) -> StoredPolicy:
     return StoredPolicy(networks=networks, codec=codec, inference=inference, instructions=instructions)
 
 
+def open_networks(stored: StoredPolicy) -> dict[str, TensorFolder]:
+    """Return the tensors of each network of a policy by what it is called for people; headers are read, no weights.
+
+    Raises:
+        CheckpointError: A file is missing or damaged.
+    """
+    folder = stored.networks.folder
+    opened = {"network": stored.networks.tensors, "video VAE": TensorFolder.open(folder / VAE_FOLDER, what="video VAE")}
+    if stored.networks.text_encoder is None:
+        opened["text encoder"] = TensorFolder.open(folder / TEXT_ENCODER_FOLDER, STEM, "UMT5 text encoder")
+    return opened
+
+
 def find_policy(name_or_path: str | Path, *, revision: str | None = None) -> Path:
     """Return the folder of a policy, as `load` finds it: fetched from the hub if need be; nothing is loaded.
 

@@ -2,13 +2,15 @@
 
 import json
 import shutil
+from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from foreact.errors import CheckpointError
 from foreact.files import write_whole
+from foreact.folders import check_room, only_writer
 from foreact.policy.storage.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER
 from foreact.policy.storage.checkpoint import CARD_FILE, CONFIG_FILE, MAX_SHARD_BYTES, STEM, check_format, copy_parts
 from foreact.settings import read_json
@@ -34,6 +36,7 @@ def export_policy(
 
     Raises:
         CheckpointError: `source` holds no policy, `target` is the same folder, or it could not be written.
+        ConfigurationError: Somebody else writes to `target`, or its disk has too little room.
     """
     source = source / "policy" if (source / "policy" / CONFIG_FILE).is_file() else source
     config = read_json(source / CONFIG_FILE)
@@ -43,14 +46,22 @@ def export_policy(
     tensors = TensorFolder.open(source, STEM, "policy")
     provenance = config.setdefault("provenance", {})
     provenance["exported"] = {"precision": precision, "from": source.name}
+    kinds = {name: _TYPES.get(precision, tensors.dtype(name)) for name in tensors.names}
+    check_room(target, sum(prod(tensors.shape(name)) * kind.itemsize for name, kind in kinds.items()))
     try:
-        target.mkdir(parents=True, exist_ok=True)
-        copy_parts(source, target, (VAE_FOLDER, TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER))
-        with ShardWriter(target, STEM, max_shard_bytes) as writer:
-            for name, value in tensors.items():
-                writer.add(name, value.to(_TYPES.get(precision, value.dtype)))
-        if (source / CARD_FILE).is_file():
-            write_whole(target / CARD_FILE, lambda path: shutil.copyfile(source / CARD_FILE, path))
-        write_whole(target / CONFIG_FILE, (json.dumps(config, indent=1) + "\n").encode())
+        with only_writer(target):
+            _copy(source, target, config, tensors, precision, max_shard_bytes)
     except OSError as error:
         raise CheckpointError(f"writing {target}", got=str(error), cure="free some space, or choose another") from error
+
+
+def _copy(
+    source: Path, target: Path, config: dict[str, Any], tensors: TensorFolder, precision: Precision, max_bytes: int
+) -> None:
+    copy_parts(source, target, (VAE_FOLDER, TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER))
+    with ShardWriter(target, STEM, max_bytes) as writer:
+        for name, value in tensors.items():
+            writer.add(name, value.to(_TYPES.get(precision, value.dtype)))
+    if (source / CARD_FILE).is_file():
+        write_whole(target / CARD_FILE, lambda path: shutil.copyfile(source / CARD_FILE, path))
+    write_whole(target / CONFIG_FILE, (json.dumps(config, indent=1) + "\n").encode())

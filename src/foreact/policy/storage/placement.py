@@ -11,7 +11,7 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from foreact.errors import CheckpointError, ConfigurationError
+from foreact.errors import CheckpointError, ConfigurationError, install_command
 from foreact.transformer.model import WorldActionModel
 
 Precision = Literal["stored", "float32", "bfloat16"]
@@ -225,7 +225,7 @@ def quantize_layer(layer: nn.Module, kind: Quantization, device: str = "cpu") ->
     try:
         from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
     except ImportError as error:
-        cure = 'pip install "foreact[memory]"'
+        cure = install_command("memory")
         raise ConfigurationError(f"{kind} weights", got=str(error), cure=cure) from error
     config = Int8WeightOnlyConfig() if kind == "int8" else Float8WeightOnlyConfig()
     quantize_(layer.to(device), config)
@@ -240,7 +240,7 @@ def offload_layers(model: WorldActionModel, device: str) -> WorldActionModel:
     try:
         from accelerate import cpu_offload
     except ImportError as error:
-        raise ConfigurationError("offload", got=str(error), cure='pip install "foreact[memory]"') from error
+        raise ConfigurationError("offload", got=str(error), cure=install_command("memory")) from error
     matrices = [module for block in layers(model) for module in block.modules() if isinstance(module, nn.Linear)]
     at_home = {id(parameter) for matrix in matrices for parameter in matrix.parameters()}
     for parameter in model.parameters():
