@@ -34,7 +34,7 @@ def test_a_policy_is_what_its_recipe_was(folder):
     policy, recipe = subject_of_policy(folder), subject_of_recipe("tiny", get_recipe("tiny-grounded"))
     assert policy.transformer == recipe.transformer
     measured = {"disagreement_threshold": policy.inference.disagreement_threshold}
-    assert policy.inference == replace(recipe.policy_config(), **measured) and measured["disagreement_threshold"] > 0
+    assert policy.inference == replace(recipe.inference, **measured) and measured["disagreement_threshold"] > 0
     sizes = {"global_batch": recipe.batch.global_batch, "micro_batch": recipe.batch.micro_batch}
     assert replace(policy.batch, **sizes) == recipe.batch, "what ships was trained with larger batches"
     assert policy.embodiment == recipe.embodiment
