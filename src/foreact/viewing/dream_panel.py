@@ -274,8 +274,8 @@ class DreamPanel:
         self._shown = (film, arms, time.monotonic() - max(0, len(film) - 1 - per_chunk) / hz)
         self._film.image = film_picture(film[:: max(1, -(-len(film) // 16))], -1)
 
-    def _show_curve(self, told: np.ndarray, inferred: np.ndarray) -> None:
+    def _show_curve(self, details: np.ndarray, inferred: np.ndarray) -> None:
         most = int(np.argmax(np.ptp(inferred, axis=0)))
         times = np.arange(len(inferred)) / self._policy.embodiment.timing.action_hz
         self._curve.title = self._policy.embodiment.dof_names[most].replace("_", " ")
-        self._curve.data = (times, told[:, most].astype(np.float64), inferred[:, most].astype(np.float64))
+        self._curve.data = (times, details[:, most].astype(np.float64), inferred[:, most].astype(np.float64))

@@ -16,7 +16,7 @@ from foreact.errors import InputError
 from foreact.evaluation.dream import check_imagines
 from foreact.evaluation.modes import check_answers_all
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import Prediction
+from foreact.policy.rollout import Prediction
 from foreact.policy.viewer import Frames, LatentViewer
 
 LONGEST_FILM_S = 20.0
@@ -100,7 +100,7 @@ class SteeredDream:
         """Take what was imagined for what happened, and decode its pictures."""
         prediction = self._session.prediction
         assert prediction is not None and prediction.latents is not None
-        self._policy.believe(self._session)
+        self._policy.accept_imagined(self._session)
         new = self._viewer.show(prediction.latents)
         self.frames = {camera: np.concatenate([clip, new[camera]]) for camera, clip in self.frames.items()}
         self.actions = np.concatenate([self.actions, actions])

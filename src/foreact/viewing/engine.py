@@ -149,7 +149,7 @@ class PlayEngine:
         self._is_watched = watches
 
     def save_film(self, path: Path) -> "Future[Path]":
-        """Write the last episode as an mp4: what the cameras saw beside what was imagined. The result is its path.
+        """Write the last episode as an mp4: what the cameras saw next to what was imagined. The result is its path.
 
         The future raises InputError if no episode has ended by itself.
         """
