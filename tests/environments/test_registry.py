@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from foreact.environments import find, make_environment, protocol_of, registry, suite_names
+from foreact.environments import find, libero, make_environment, protocol_of, registry, suite_names
 from foreact.environments.environment import World
 from foreact.environments.protocols import PROTOCOLS, EvaluationProtocol
 from foreact.environments.registered import RegisteredWorld
@@ -122,6 +122,9 @@ def test_unknown_names_list_the_known(name: str, message: str) -> None:
 )
 def test_a_package_that_is_not_installed_is_named_with_the_cure(monkeypatch, name, package, cure) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    for module in [each for each in sys.modules if each.startswith(f"{package}.")]:  # imported by tests before this one
+        monkeypatch.delitem(sys.modules, module)
+    libero.task_names.cache_clear()
     with pytest.raises(NotInstalledError, match=f"{package} is not installed; {cure}"):
         make_environment(name)
 

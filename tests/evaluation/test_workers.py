@@ -28,5 +28,7 @@ def test_what_does_not_go_with_workers_is_refused(tiny, toy_world, tmp_path) -> 
     policy = tiny.policy()
     with pytest.raises(ConfigurationError, match=r"workers; got: 0; allowed: 1 or more"):
         list(evaluate(policy, CONFIG, tmp_path, workers=0))
-    with pytest.raises(ConfigurationError, match=r"records of episodes; got: 2 workers; .*use one worker"):
+    with pytest.raises(
+        ConfigurationError, match=r"records of episodes; got: episodes in several processes; .*use one worker"
+    ):
         list(evaluate(policy, CONFIG, tmp_path, workers=2, on_record=lambda *both: None))

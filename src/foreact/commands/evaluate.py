@@ -61,6 +61,12 @@ class Settings:
     """Of the first; demonstrations use seeds far below."""
     workers: int = 1
     """Processes that share the episodes, one thread each; results are those of one process with `--threads 1`."""
+    together: int = 1
+    """Episodes that run at once and share one network, which computes their chunks in batches.
+
+    Each simulator is a process of its own. Results differ from those of one by one by rounding. Use it on a GPU, or
+    where the network takes longer than the simulator.
+    """
     videos: int = 0
     """For how many episodes to write an mp4 of what was seen next to what was imagined."""
     controller: ControlMode = "synchronous"
@@ -115,7 +121,8 @@ def _simulate(settings: Settings) -> None:
             write_video(settings.out / f"episode-{result.seed}.mp4", policy, record, caption)
             errors.append(frame_errors(policy, record))
 
-    summary = _run(policy, config, settings.out, film if settings.videos else None, settings.workers)
+    how = {"workers": settings.workers, "together": settings.together, "on_record": film if settings.videos else None}
+    summary = _run(policy, config, settings.out, **how)
     console.print(summary_table(summary, policy))
     tell_imagination(errors)
     console.print(f"Everything is in {bold(settings.out)}.")
@@ -133,11 +140,11 @@ def tell_imagination(errors: list[FrameErrors]) -> None:
     )
 
 
-def _run(policy: Policy, config: EvaluationConfig, out: Path, on_record, workers: int) -> dict[str, Any]:
+def _run(policy: Policy, config: EvaluationConfig, out: Path, **how: Any) -> dict[str, Any]:
     successes = 0
     with progress_bar() as bar:
         shown = bar.add_task(config.task, total=config.num_episodes, figures="")
-        for count, result in enumerate(run_suite(policy, config, out, on_record=on_record, workers=workers), 1):
+        for count, result in enumerate(run_suite(policy, config, out, **how), 1):
             successes += result.success
             bar.update(shown, completed=count, figures=f"{successes} of {count} succeeded")
     return json.loads((out / SUMMARY_FILE).read_text())

@@ -24,6 +24,7 @@ SIMULATED = {
     "episodes": "--episodes",
     "seed": "--seed",
     "workers": "--workers",
+    "together": "--together",
     "videos": "--videos",
     "controller": "--controller",
     "latency_ms": "--latency-ms",

@@ -31,6 +31,11 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command(
         module="evaluate", group=SEE, summary="Measure a policy: how many episodes of a task succeed, and in what time."
     ),
+    "reproduce": Command(
+        module="reproduce",
+        group=SEE,
+        summary="Measure a published success rate again, and write it next to the published one.",
+    ),
     "imagine": Command(
         module="imagine", group=SEE, summary="Imagine from a still picture what the robot will do: a film and actions."
     ),

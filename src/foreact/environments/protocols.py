@@ -39,6 +39,9 @@ class EvaluationProtocol:
     times as fast on a processor; such figures are not comparable with published ones."""
     simulator_seed: int | None = None
     """Seed of the simulator's own draws; None: the episode's."""
+    starts: Literal["fixed", "sampled"] = "fixed"
+    """Where things are at the beginning: `fixed` as the suite's own list has it, where it has one; `sampled` drawn anew
+    from the episode's seed, so that demonstrations begin elsewhere than evaluations."""
     reference_versions: Mapping[str, str] = field(default_factory=dict)
     """Versions of packages with which published figures were measured."""
 
@@ -148,6 +151,16 @@ _ALL = (
         orientation="rows_flipped",
         quality="fast",
         simulator_seed=7,
+    ),
+    EvaluationProtocol(
+        name="libero-demonstrations",
+        source="as libero-foreact, from starts that are drawn by the episode's seed, not the benchmark's own",
+        image_size=128,
+        max_steps=400,
+        settle_steps=5,
+        orientation="rows_flipped",
+        quality="fast",
+        starts="sampled",
     ),
 )
 

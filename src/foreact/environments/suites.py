@@ -71,6 +71,8 @@ class Suite:
     """Distributions whose versions decide what an episode is like."""
     extra: str | None = None
     """The extra of foreact that brings them; None: whoever names the task installs its package."""
+    collection_protocol: str | None = None
+    """Name of the protocol by which demonstrations are recorded; None: the default one."""
     make_expert: Callable[[Environment], Expert] | None = None
     """Builds the demonstrator of an environment at the start of an episode; None: there is none."""
 

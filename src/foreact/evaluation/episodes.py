@@ -169,8 +169,8 @@ def evaluate_controller(
     clock = VirtualClock()
     worker = VirtualWorker(clock, constant(0.0) if latencies_s is None else latencies_s)
     robot = SimulatedRobot(env, seed=seed, control_hz=config.action_hz)
-    record = _record_of(robot, embodiment.timing)
-    report = _drive(
+    record = start_record(robot, embodiment.timing)
+    report = drive_episode(
         start(robot, seed), robot, embodiment, config, record, clock=clock, worker=worker, on_chunk=on_chunk
     )
     _complete(record, robot, report)
@@ -202,14 +202,16 @@ def run_episode(
         on_chunk: Told every answer, between two control steps: it must be quick.
         on_start: Given the record before it fills; its lists only ever grow, so that another thread may read them.
     """
-    record = _record_of(robot, policy.embodiment.timing)
+    record = start_record(robot, policy.embodiment.timing)
     controller = PolicyController(
         policy, robot.instruction, mode=mode, seed=seed, on_observed=lambda latents: record.seen.append(latents.cpu())
     )
 
     if on_start:
         on_start(record)
-    report = _drive(controller, robot, policy.embodiment, config, record, clock=clock, worker=worker, on_chunk=on_chunk)
+    report = drive_episode(
+        controller, robot, policy.embodiment, config, record, clock=clock, worker=worker, on_chunk=on_chunk
+    )
     return (*finish(policy, controller, robot, report, record, seed), report)
 
 
@@ -222,7 +224,31 @@ def finish(
     seed: int,
 ) -> tuple[EpisodeResult, EpisodeRecord]:
     """Return an episode's result; complete its record with what the policy was not shown, or never looked at."""
-    timing = policy.embodiment.timing
+
+    def encode(clips: Mapping[str, np.ndarray]) -> Tensor:
+        return policy.encode_frames(controller.session, clips).cpu()
+
+    return finish_record(policy.embodiment.timing, encode, robot, report, record, seed)
+
+
+def finish_record(
+    timing: Timing,
+    encode: Callable[[Mapping[str, np.ndarray]], Tensor],
+    robot: SimulatedRobot,
+    report: DriveReport,
+    record: EpisodeRecord,
+    seed: int,
+) -> tuple[EpisodeResult, EpisodeRecord]:
+    """Return an episode's result as `finish` does, wherever its policy is.
+
+    Args:
+        timing: The robot's.
+        encode: Returns the latents [channels, frames, height, width] of camera frames that follow those it has seen.
+        robot: At the end of the episode.
+        report: What was counted on the way.
+        record: Completed here.
+        seed: Of the episode.
+    """
     _complete(record, robot, report)
     num_seen = record.latents.shape[1]
     unseen = record.clips(timing.num_camera_frames(num_seen), len(record.pictures))
@@ -230,18 +256,18 @@ def finish(
     whole -= whole % timing.vae_factor
     if whole > 0:
         rest = {camera: clip[:whole] for camera, clip in unseen.items()}
-        record.seen.append(policy.encode_frames(controller.session, rest).cpu())
+        record.seen.append(encode(rest))
     return _result(record, robot, report, seed), record
 
 
-def _record_of(robot: SimulatedRobot, timing: Timing) -> EpisodeRecord:
+def start_record(robot: SimulatedRobot, timing: Timing) -> EpisodeRecord:
     """Return a record that grows with what the robot sees and is told."""
     return EpisodeRecord(
         timing=timing, pictures=robot.pictures, picture_steps=robot.picture_steps, commands=robot.commands
     )
 
 
-def _drive(
+def drive_episode(
     controller: Controller,
     robot: SimulatedRobot,
     embodiment: Embodiment,
@@ -252,7 +278,7 @@ def _drive(
     worker: Worker,
     on_chunk: Callable[[Placed], None] | None,
 ) -> DriveReport:
-    """Drive until the episode is over; the record gets the controller's answers."""
+    """Drive until the episode is over; the record (`start_record`) gets the controller's answers."""
 
     def keep(placed: Placed) -> None:
         record.answers.append(placed)
@@ -261,7 +287,8 @@ def _drive(
         if on_chunk:
             on_chunk(placed)
 
-    standstill = embodiment.hold_action(robot.state)
+    # Of raw channels no action is known to hold the robot: it gets none before the first chunk.
+    standstill = None if embodiment.channels else embodiment.hold_action(robot.state)
     return drive(robot, controller, config, clock=clock, worker=worker, standstill=standstill, on_chunk=keep)
 
 

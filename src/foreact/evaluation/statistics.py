@@ -26,6 +26,24 @@ def wilson_interval(successes: int, episodes: int, confidence: float = 0.95) -> 
     return float(interval.low), float(interval.high)
 
 
+def difference_interval(
+    first_successes: int, first_episodes: int, second_successes: int, second_episodes: int, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the interval of the first success rate less the second, measured on episodes that have nothing in common.
+
+    Raises:
+        ConfigurationError: No episodes, or more successes than episodes.
+
+    Source: Newcombe (1998), Interval estimation for the difference between independent proportions, method 10.
+    """
+    first, second = first_successes / max(first_episodes, 1), second_successes / max(second_episodes, 1)
+    first_low, first_high = wilson_interval(first_successes, first_episodes, confidence)
+    second_low, second_high = wilson_interval(second_successes, second_episodes, confidence)
+    below = sqrt((first - first_low) ** 2 + (second_high - second) ** 2)
+    above = sqrt((first_high - first) ** 2 + (second - second_low) ** 2)
+    return first - second - below, first - second + above
+
+
 def mcnemar_p(only_first: int, only_second: int) -> float:
     """Return the probability of so uneven a split if neither did better (McNemar's exact test, two-sided).
 

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from foreact.environments.registry import OWN, find, protocol_of
 from foreact.errors import CheckpointError, ConfigurationError, check_seed
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult, evaluate_episode
 from foreact.evaluation.statistics import wilson_interval
+from foreact.evaluation.together import check_together, run_together
 from foreact.evaluation.workers import WorldSettings, check_workers, run_in_processes
 from foreact.files import write_whole
 from foreact.folders import only_writer
@@ -85,6 +86,7 @@ def evaluate(
     *,
     on_record: Callable[[EpisodeResult, EpisodeRecord], None] | None = None,
     workers: int = 1,
+    together: int = 1,
 ) -> Iterator[EpisodeResult]:
     """Run the episodes that `folder` does not hold yet, yielding each result; then write the summary.
 
@@ -97,6 +99,8 @@ def evaluate(
         on_record: Told everything about each new episode, for videos; with one worker only.
         workers: Processes that episodes are spread over, one thread each; results are those of one process with one
             thread.
+        together: Episodes that run at once, each simulator in a process of its own, and share this process's network:
+            their chunks are computed in batches. Results differ from those of one by one by rounding.
 
     Raises:
         CheckpointError: `folder` holds an evaluation of other settings or of another policy.
@@ -111,15 +115,20 @@ def evaluate(
             got=config.execution_horizon,
             allowed=f"multiples of {per_frame} up to {policy.actions_per_chunk}",
         )
+    if config.latency_ms and policy.embodiment.channels:
+        raise ConfigurationError(
+            f"latency_ms for robot {policy.embodiment.name!r}",
+            got=config.latency_ms,
+            allowed="0: no action is known that holds a robot of raw channels while it waits",
+        )
     check_mode(policy, config.controller)
+    check_together(together, workers)
     horizon = config.execution_horizon or policy.actions_per_chunk
-    run = partial(
-        evaluate_episode,
-        policy,
-        mode=config.controller,
-        latencies_s=constant(config.latency_ms / 1e3),
-        execution_horizon=horizon // per_frame,
-    )
+    how = {"mode": config.controller, "execution_horizon": horizon // per_frame}
+    run = partial(evaluate_episode, policy, latencies_s=constant(config.latency_ms / 1e3), **how)
+    spread = None
+    if together > 1:
+        spread = partial(run_together, policy, together=together, latency_s=config.latency_ms / 1e3, **how)
     yield from evaluate_runs(
         run,
         config,
@@ -129,6 +138,7 @@ def evaluate(
         executing_ms=1e3 * horizon / policy.embodiment.timing.action_hz,
         on_record=on_record,
         workers=workers,
+        spread=spread,
     )
 
 
@@ -142,6 +152,7 @@ def evaluate_runs(
     executing_ms: float,
     on_record: Callable[[EpisodeResult, EpisodeRecord], None] | None = None,
     workers: int = 1,
+    spread: Callable[[WorldSettings, Sequence[int]], Iterator[tuple[int, EpisodeResult]]] | None = None,
 ) -> Iterator[EpisodeResult]:
     """Run the episodes that `folder` does not hold yet, as `evaluate` does, whatever drives the robot.
 
@@ -154,14 +165,17 @@ def evaluate_runs(
         executing_ms: How long the robot takes to execute what it executes of a chunk.
         on_record: Told everything about each new episode, for videos; with one worker only.
         workers: Processes that episodes are spread over; `run` is sent to them if there are several.
+        spread: Runs the episodes of some seeds in a world, in place of `run`, and yields them in the seeds' order.
 
     Raises:
         CheckpointError: `folder` holds an evaluation of other settings or of something else.
         ConfigurationError: The robot is not the one of the world, or somebody else writes to `folder`.
     """
     check_workers(workers)
-    if workers > 1 and on_record is not None:
-        got, cure = f"{workers} workers", "use one worker for videos"
+    if workers > 1:
+        spread = partial(run_in_processes, run, workers=workers)
+    if spread is not None and on_record is not None:
+        got, cure = "episodes in several processes", "use one worker for videos"
         raise ConfigurationError("records of episodes", got=got, allowed="one worker", cure=cure)
     world = WorldSettings(
         name=config.task,
@@ -176,8 +190,8 @@ def evaluate_runs(
         results = {result.seed: result for result in read_results(folder)}
         seeds = range(config.seed, config.seed + config.num_episodes)
         missing = [seed for seed in seeds if seed not in results]
-        if workers > 1 and missing:
-            new = ((seed, result, None) for seed, result in run_in_processes(run, world, missing, workers))
+        if spread is not None and missing:
+            new = ((seed, result, None) for seed, result in spread(world, missing))
         else:
             new = ((seed, *run(env, seed)) for seed in missing)
         for seed in seeds:

@@ -40,10 +40,12 @@ class WorldCollectionConfig:
     """Standard deviation of the noise on what is executed, in the units of the robot's actions; grippers are
     left alone. The recorded labels stay the expert's."""
     protocol: str | None = None
-    """How pictures are rendered and turned; None: the suite's first protocol."""
+    """How pictures are rendered and turned; None: the suite's own for demonstrations, or its first."""
 
     def __post_init__(self) -> None:
         suite, _ = find(self.world)
+        if self.protocol is None:
+            object.__setattr__(self, "protocol", suite.collection_protocol)
         protocol_of(suite, self.protocol)
         if suite.make_expert is None:
             raise ConfigurationError(

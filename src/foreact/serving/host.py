@@ -41,6 +41,7 @@ from foreact.serving.openpi import write_refusal, write_reply
 from foreact.serving.queue import Urgency
 from foreact.serving.reading import Asked, Received, receive
 from foreact.serving.sessions import Connection, ServedSession, Sessions
+from foreact.serving.trials import Trial
 
 _TIDY_S = 0.5
 _LARGE_BYTES = 2**16
@@ -63,6 +64,8 @@ class Host:
         self.sessions = Sessions(limits)
         self.facts = describe_policy(policy, replace(config, limits=limits))
         self.num_connections = 0
+        self.on_trial: Callable[[Trial], None] = lambda trial: None
+        """Called with each episode that a client reports as ended, on the event loop: it must be quick."""
         self.draining = False
         """Whether nothing new is begun: the server is about to end."""
         self._intake = Intake(self._policy, limits)

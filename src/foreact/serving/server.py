@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ from foreact.serving.host import Host
 from foreact.serving.logs import logger, socket_logger
 from foreact.serving.paced import TRY_AGAIN_LATER, Gate, PacedConnection
 from foreact.serving.sessions import Connection
+from foreact.serving.trials import Trial
 
 _TOO_BIG, _GOING_AWAY = 1009, 1001
 _POLL_S = 0.01
@@ -37,14 +39,19 @@ _BACKLOG = 32
 class PolicyServer:
     """Serves one policy from `open` to `close`, on the event loop that these are called on."""
 
-    def __init__(self, policy: Policy, config: ServerConfig):
+    def __init__(self, policy: Policy, config: ServerConfig, *, on_trial: Callable[[Trial], None] | None = None):
         """Listen to nobody yet.
+
+        Args:
+            policy: Served.
+            config: Where, and how.
+            on_trial: Called with each episode that a client reports as ended, on the event loop: it must be quick.
 
         Raises:
             ConfigurationError: The certificate or its key cannot be used.
         """
         self._config, self._ssl = config, _context(config)
-        self._policy = policy
+        self._policy, self._on_trial = policy, on_trial
         self._connections: set[Connection] = set()
         self.host: Host
         """What answers; from `open` on."""
@@ -72,6 +79,8 @@ class PolicyServer:
         """
         config = self._config
         self.host = Host(self._policy, config)
+        if self._on_trial is not None:
+            self.host.on_trial = self._on_trial
         limits = self.host.limits
         if config.dialect != OWN_DIALECT:
             await self._check_dialect()

@@ -29,6 +29,7 @@ from foreact.serving.dialects.dialect import Episode, picture
 from foreact.serving.dialects.numpy_maps import pack, unpack
 from foreact.serving.host import Host
 from foreact.serving.logs import logger
+from foreact.serving.trials import Trial
 
 ANSWERS = {
     "hello": "hello_ack",
@@ -107,8 +108,17 @@ class XPolicyLabConversation:
         elif kind in ("reset", "trial_end"):
             self._forget()
             if kind == "trial_end":
-                logger.info("trial ended", extra={"success": bool(payload.get("success"))})
+                self._report(bool(payload.get("success")))
         return {"ok": True}
+
+    def _report(self, success: bool) -> None:
+        """Pass on what the client says of a trial that ended."""
+        task, seed = self._case.get("task_name"), self._case.get("seed")
+        trial = Trial(
+            task=task if isinstance(task, str) else "", seed=seed if isinstance(seed, int) else 0, success=success
+        )
+        logger.info("trial ended", extra={"task": trial.task, "seed": trial.seed, "success": success})
+        self._host.on_trial(trial)
 
     def _forget(self) -> None:
         """Be ready for the first observation of a trial."""
