@@ -151,12 +151,12 @@ async def beside(address: str, process: psutil.Process, log: Path, given: argpar
     context = get_context("spawn")
     for name in given.faults:
         tell(await window("(quiet)", given.seconds))
-        told = context.Queue()
-        attacker = context.Process(target=commit, args=(ALL[name], target, given.seconds, told), daemon=True)
+        details = context.Queue()
+        attacker = context.Process(target=commit, args=(ALL[name], target, given.seconds, details), daemon=True)
         attacker.start()
-        await asyncio.to_thread(told.get, True, 60.0)
+        await asyncio.to_thread(details.get, True, 60.0)
         row = await window(name, given.seconds)
-        row["done"] = await asyncio.to_thread(told.get, True, 60.0)
+        row["done"] = await asyncio.to_thread(details.get, True, 60.0)
         attacker.join()
         tell(row)
     tell(await window("(quiet)", given.seconds))
@@ -322,7 +322,7 @@ def main() -> None:
     found = failures(rows, restart, given.sessions)
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
-        told = {
+        details = {
             "machine": platform.processor() or platform.machine(),
             "cores": len(os.sched_getaffinity(0)),
             "load_after": os.getloadavg()[0],
@@ -333,7 +333,7 @@ def main() -> None:
             "restart": restart,
             "failures": found,
         }
-        write_whole(given.out / "faults.json", (json.dumps(told, indent=1) + "\n").encode())
+        write_whole(given.out / "faults.json", (json.dumps(details, indent=1) + "\n").encode())
     if found:
         sys.exit("; ".join(found))
 

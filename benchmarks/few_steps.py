@@ -81,8 +81,8 @@ def main() -> None:
         parts = "  ".join(f"{part} {value:6.1f}" for part, value in row.items())
         print(f"{name:6} {parts} ms  x {share:.2f}")
     if settings.out is not None:
-        told = {"policy": settings.policy, "turns": settings.turns, "machine": platform.processor(), "ms": rows}
-        write_whole(settings.out / "few_steps.json", (json.dumps(told, indent=1) + "\n").encode())
+        details = {"policy": settings.policy, "turns": settings.turns, "machine": platform.processor(), "ms": rows}
+        write_whole(settings.out / "few_steps.json", (json.dumps(details, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def begin(recipe: Recipe, device: torch.device) -> tuple[TrainingState, Learner]
     learner = Learner(
         model,
         SequenceSampler([[made_up_sequence(recipe)]], max_frames=recipe.batch.max_frames, seed=recipe.seed),
-        HashedWordEncoder(dim=recipe.text_dim),
+        HashedWordEncoder(dim=recipe.transformer.text_dim),
         batch=recipe.batch,
         corruption=recipe.corruption,
         seed=recipe.seed,

@@ -210,7 +210,7 @@ async def refused(connection: ClientConnection, data: bytes, done: Counter) -> N
 Fault = Callable[[Target, Counter], Awaitable[None]]
 
 
-def commit(fault: Fault, target: Target, seconds: float, told: Any) -> None:
+def commit(fault: Fault, target: Target, seconds: float, details: Any) -> None:
     """Commit one fault in this process: say that it begins, and at its end what was done."""
     done = Counter()
     if (
@@ -219,7 +219,7 @@ def commit(fault: Fault, target: Target, seconds: float, told: Any) -> None:
         below = max(1, os.sched_getparam(0).sched_priority - 1)
         os.sched_setscheduler(0, os.sched_getscheduler(0), os.sched_param(below))
     os.nice(19)  # it would be on another machine: it may take the server's attention, and not the robots' processors
-    told.put("begun")
+    details.put("begun")
 
     async def go_on() -> None:
         with suppress(TimeoutError, ConnectionClosed, OSError):
@@ -228,4 +228,4 @@ def commit(fault: Fault, target: Target, seconds: float, told: Any) -> None:
     try:
         asyncio.run(go_on())
     finally:
-        told.put(dict(done))
+        details.put(dict(done))

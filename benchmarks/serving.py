@@ -210,8 +210,8 @@ def save(done: list[Load], arguments: argparse.Namespace) -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     rows = [{k: v for k, v in asdict(load).items() if k not in ("latencies_s", "batches")} for load in done]
     settings = {"schedule": arguments.schedule, "threads": arguments.threads}
-    told = {"machine": platform.processor() or platform.machine(), **settings, "loads": rows}
-    write_whole(arguments.out / "serving.json", (json.dumps(told, indent=1) + "\n").encode())
+    details = {"machine": platform.processor() or platform.machine(), **settings, "loads": rows}
+    write_whole(arguments.out / "serving.json", (json.dumps(details, indent=1) + "\n").encode())
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def steps(recipe: Recipe) -> Iterator[tuple[float, float]]:
     learner = Learner(
         model,
         SequenceSampler([made_up_sequences(recipe)], max_frames=recipe.batch.max_frames, seed=recipe.seed),
-        HashedWordEncoder(dim=recipe.text_dim),
+        HashedWordEncoder(dim=recipe.transformer.text_dim),
         batch=recipe.batch,
         corruption=recipe.corruption,
         seed=recipe.seed,

@@ -23,7 +23,7 @@ from foreact.data.latents import CAMERA_PREFIX  # noqa: E402
 from foreact.data.recorder import DatasetWriter  # noqa: E402
 from foreact.data.sequences import EXECUTED  # noqa: E402
 from foreact.embodiments import ActionCodec, Arm, CameraLayout, Dof, Embodiment, Gripper, Timing  # noqa: E402
-from foreact.policy.inference import InferenceConfig  # noqa: E402
+from foreact.policy.inference import InferenceConfig, inference_from_plain  # noqa: E402
 from foreact.policy.networks import Networks  # noqa: E402
 from foreact.policy.policy import Policy  # noqa: E402
 from foreact.training.video_vae_config import VideoVAETrainingConfig  # noqa: E402
@@ -118,7 +118,7 @@ class Tiny:
 
     def inference(self, **changes) -> InferenceConfig:
         settings = {"latent_frames_per_chunk": self.chunk, "window": 8, "video_steps": 2, "action_steps": 2}
-        return InferenceConfig(**(settings | changes))
+        return inference_from_plain(settings | changes)
 
     def networks(self, **sizes) -> Networks:
         return Networks(model=self.model(**sizes), vae=self.vae(), text_encoder=HashedWordEncoder(dim=8))

@@ -37,8 +37,8 @@ def other(tmp_path: Path):
 
 def test_who_comes_second_is_told_who_is_there(tmp_path: Path, other) -> None:
     before = sorted(path.name for path in (tmp_path / "r").iterdir())
-    told = rf"process {other.pid} on .* writes to it; wait until it has ended"
-    with pytest.raises(ConfigurationError, match=told), only_writer(tmp_path / "r"):
+    stored = rf"process {other.pid} on .* writes to it; wait until it has ended"
+    with pytest.raises(ConfigurationError, match=stored), only_writer(tmp_path / "r"):
         raise AssertionError("two are in")
     assert sorted(path.name for path in (tmp_path / "r").iterdir()) == before
     with only_writer(tmp_path / "another"):

@@ -56,8 +56,8 @@ def test_all_of_the_robots_side_works() -> None:
 def test_the_rest_says_what_to_install(code: str, thing: str, status: int) -> None:
     done = run_light(code)
     assert done.returncode == status
-    told = done.stderr.strip().splitlines()[-1]
-    assert thing in told and "is not installed" in told and install_command("policy") in told
+    stored = done.stderr.strip().splitlines()[-1]
+    assert thing in stored and "is not installed" in stored and install_command("policy") in stored
 
 
 @pytest.mark.parametrize(("words", "said"), [(["foreact"], "usage: foreact"), (["foreact", "--version"], "foreact 0.")])

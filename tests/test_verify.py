@@ -27,7 +27,7 @@ def verify(capsys, *arguments: object) -> tuple[int, str, str]:
     return status, said.out, said.err
 
 
-def told(capsys, *arguments: object) -> tuple[int, dict]:
+def stored(capsys, *arguments: object) -> tuple[int, dict]:
     status, out, _ = verify(capsys, *arguments, "--json")
     return status, json.loads(out)
 
@@ -40,14 +40,14 @@ def test_it_explains_itself_with_an_example(capsys):
 
 @pytest.mark.parametrize("name", ["side_by_side", "t_shape"])
 def test_recordings_of_the_release_agree(capsys, name):
-    status, result = told(capsys, GOLDEN / name)
+    status, result = stored(capsys, GOLDEN / name)
     assert (status, result["agrees"], result["tolerance"]) == (0, True, 1e-4)
     errors = result["errors"]
     assert len(errors) > 15 and max(errors.values()) == errors[result["worst"]] < 1e-4
 
 
 def test_the_table_shows_what_the_json_says(capsys):
-    _, result = told(capsys, FOLDER)
+    _, result = stored(capsys, FOLDER)
     status, out, _ = verify(capsys, FOLDER)
     assert status == 0
     shown = dict(re.findall(r"^ *(\S+) +(\d\.\de[-+]\d\d) *$", out, flags=re.MULTILINE))
@@ -59,7 +59,7 @@ def test_the_table_shows_what_the_json_says(capsys):
 
 def test_eight_bits_disagree_by_what_they_cost(capsys):
     pytest.importorskip("torchao")
-    status, result = told(capsys, FOLDER, "--quantize", "int8")
+    status, result = stored(capsys, FOLDER, "--quantize", "int8")
     assert (status, result["agrees"]) == (1, False)
     assert 1e-4 < result["errors"][result["worst"]] < 0.01
     status, out, _ = verify(capsys, FOLDER, "--quantize", "int8")

@@ -11,6 +11,7 @@ from workload import ACTION_CHANNELS, LATENT_CHANNELS, TEXT_LENGTH, VIDEO_GUIDAN
 from foreact.codecs.text import TextEmbedding
 from foreact.policy.inference import InferenceConfig
 from foreact.policy.predictor import Predictor
+from foreact.policy.trained import TrainedFor
 from foreact.transformer.model import TransformerConfig, WorldActionModel
 from foreact.transformer.tokens import patchify
 from foreact.transformer.weight_names import from_published
@@ -127,7 +128,5 @@ def inference_config(counts: Counts) -> InferenceConfig:
         action_steps=counts.action_steps,
         video_guidance=VIDEO_GUIDANCE,
         action_guidance=1.0,
-        video_shift=counts.video_shift,
-        action_shift=counts.action_shift,
-        first_frame="chunk",
+        trained=TrainedFor(first_frame="chunk", video_shift=counts.video_shift, action_shift=counts.action_shift),
     )

@@ -91,18 +91,18 @@ def _differences(first: list[Kept], second: list[Kept], until: list[int]) -> dic
     def slopes(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
         return ratio_of_means(a, b) - ratio_of_means(c, d)
 
-    told = {}
+    details = {}
     for name, end in (("growth_until_solved_per_s", until), ("growth_per_s", None)):
         parts = (*_parts(first, end), *_parts(second, end))
-        told[name] = _told(float(slopes(*parts)), _interval(slopes, *parts), FASTER)
+        details[name] = _told(float(slopes(*parts)), _interval(slopes, *parts), FASTER)
     less = _mean_errors(first, until) - _mean_errors(second, until)
-    return told | {"error_until_solved": _told(float(less.mean()), _interval(mean_of, less), LARGER)}
+    return details | {"error_until_solved": _told(float(less.mean()), _interval(mean_of, less), LARGER)}
 
 
 def _told(value: float, interval: tuple[float, float] | None, words: tuple[str, str, str]) -> dict[str, Any]:
     more, less, neither = words
-    told = "not known" if interval is None else more if interval[0] > 0 else less if interval[1] < 0 else neither
-    return {"value": value, "ci95": interval, "told": told}
+    details = "not known" if interval is None else more if interval[0] > 0 else less if interval[1] < 0 else neither
+    return {"value": value, "ci95": interval, "told": details}
 
 
 def _parts(kept: list[Kept], until: list[int] | None) -> tuple[np.ndarray, np.ndarray]:

@@ -64,8 +64,8 @@ def _differences(found: dict[str, Any]) -> list[str]:
 def _figure(found: dict[str, Any], sign: str = "") -> str:
     interval = found["ci95"]
     ends = "" if interval is None else f" ({interval[0]:{sign}.3f} to {interval[1]:{sign}.3f})"
-    told = f": {found['told']}" if "told" in found else ""
-    return f"{found['value']:{sign}.3f}{ends}{told}"
+    details = f": {found['details']}" if "told" in found else ""
+    return f"{found['value']:{sign}.3f}{ends}{details}"
 
 
 def write_readme(path: Path, generated: str) -> None:

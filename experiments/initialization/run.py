@@ -65,7 +65,7 @@ def run(trained: WorldActionModel, start: str, data, recipe, steps: int) -> dict
     learner = Learner(
         model,
         SequenceSampler(data.sources, max_frames=recipe.batch.max_frames, seed=3),
-        HashedWordEncoder(dim=recipe.text_dim),
+        HashedWordEncoder(dim=recipe.transformer.text_dim),
         batch=recipe.batch,
         corruption=recipe.corruption,
         seed=3,

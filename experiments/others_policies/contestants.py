@@ -71,7 +71,7 @@ def training_command(
     seed: int,
     num_saved: int = 8,
 ) -> list[str]:
-    """Return LeRobot's command for a training from nothing.
+    """Return LeRobot's command for a training from scratch.
 
     Args:
         program: `lerobot-train`.
@@ -83,7 +83,7 @@ def training_command(
         seed: Of weights, batches and noise.
         num_saved: Times that it is saved on the way; 0: not even at the end.
     """
-    told: Settings = {
+    details: Settings = {
         "dataset.repo_id": f"local/{demonstrations.name}",
         "dataset.root": str(demonstrations),
         "dataset.episodes": str(list(range(num_episodes))).replace(" ", ""),
@@ -97,7 +97,7 @@ def training_command(
         "seed": seed,
         "output_dir": str(out),
     }
-    return [str(program), *(f"--{name}={value}" for name, value in told.items())]
+    return [str(program), *(f"--{name}={value}" for name, value in details.items())]
 
 
 def resuming_command(program: Path, out: Path) -> list[str]:

@@ -73,12 +73,12 @@ def main() -> None:
 
         return evaluate_controller(start, env, seed, embodiment=embodiment, config=driven)
 
-    told = EvaluationConfig(
+    details = EvaluationConfig(
         task=given.task, num_episodes=given.episodes, execution_horizon=given.execution_horizon, seed=given.seed
     )
     results = evaluate_runs(
         run,
-        told,
+        details,
         given.to or folder / EPISODES,
         evaluated=evaluated,
         robot=embodiment,

@@ -54,8 +54,8 @@ def _plan(given: argparse.Namespace, demonstrations: Path, num_episodes: int, fo
     program = Path(sys.executable).with_name("lerobot-train")
 
     def command(out: Path, num_steps: int, **settings: int) -> list[str]:
-        told = (program, given.policy, demonstrations, num_episodes, out)
-        return training_command(*told, num_steps=num_steps, seed=given.seed, **settings)
+        details = (program, given.policy, demonstrations, num_episodes, out)
+        return training_command(*details, num_steps=num_steps, seed=given.seed, **settings)
 
     step_s = None
     if given.steps is None:
@@ -122,8 +122,8 @@ def _run(command: list[str], on_time=lambda core_s: None) -> float:
 def _check_alone(run: Path) -> None:
     """Stop if a training in this folder goes on, as it does when this program was killed outright."""
     for process in psutil.process_iter(["cmdline"]):
-        told = " ".join(process.info["cmdline"] or [])
-        if "lerobot-train" in told and (f"--output_dir={run} " in f"{told} " or f"{run}/checkpoints" in told):
+        details = " ".join(process.info["cmdline"] or [])
+        if "lerobot-train" in details and (f"--output_dir={run} " in f"{details} " or f"{run}/checkpoints" in details):
             sys.exit(f"{run} is being written by process {process.pid}; wait for it, or end it")
 
 

@@ -49,7 +49,7 @@ class ForeactError(Exception):
 
 
 class ConfigurationError(ForeactError, ValueError):
-    """A setting that cannot be, alone or beside another."""
+    """A setting that cannot be, alone or with another."""
 
 
 def check_seed(seed: int) -> None:

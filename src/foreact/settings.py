@@ -87,7 +87,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: It is missing, no JSON, or no table.
     """
     try:
-        told = json.loads(_read_text(path))
+        stored = json.loads(_read_text(path))
     except OSError as error:
         got = error.strerror if path.parent.exists() else f"there is no folder {path.parent} either"
         cure = "check the path; of a folder that was downloaded or copied, get the whole"
@@ -96,9 +96,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"configuration {path}", got=str(error)[:200], allowed="JSON", cure="fetch it again: it is damaged"
         ) from error
-    if not isinstance(told, dict):
-        raise CheckpointError(f"configuration {path}", got=type(told).__name__, allowed="a table of names and values")
-    return told
+    if not isinstance(stored, dict):
+        raise CheckpointError(f"configuration {path}", got=type(stored).__name__, allowed="a table of names and values")
+    return stored
 
 
 def _read_text(path: Path) -> str:

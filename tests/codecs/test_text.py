@@ -180,9 +180,13 @@ def test_umt5_tells_its_width_without_loading(tmp_path: Path):
     assert UMT5Encoder.read_dim(FOLDERS[0]) == 48
     with pytest.raises(CheckpointError, match=r"config.json; got: No such file"):
         UMT5Encoder.read_dim(tmp_path)
-    for content, told in (("{", "allowed: JSON"), ("{}", "d_model .*got: None"), ("[]", "got: list; allowed: a table")):
+    for content, details in (
+        ("{", "allowed: JSON"),
+        ("{}", "d_model .*got: None"),
+        ("[]", "got: list; allowed: a table"),
+    ):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(CheckpointError, match=told):
+        with pytest.raises(CheckpointError, match=details):
             UMT5Encoder.read_dim(tmp_path)
     (tmp_path / "config.json").write_text('{"d_model": "wide"}')
     with pytest.raises(CheckpointError, match=r"d_model in .*got: 'wide'"):

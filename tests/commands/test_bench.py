@@ -13,26 +13,26 @@ def bench(*arguments: str) -> None:
 
 def test_figures_and_a_picture(tmp_path, capsys) -> None:
     bench("--history", "0", "1", "--sessions", "1", "2", "--out", str(tmp_path / "b"), "--json")
-    told = json.loads(capsys.readouterr().out)
-    assert told == json.loads((tmp_path / "b/bench.json").read_text()) | {"peak_bytes": told["peak_bytes"]}
-    rows = [(row["setting"]["history"], row["setting"]["sessions"]) for row in told["timings"]]
+    stored = json.loads(capsys.readouterr().out)
+    assert stored == json.loads((tmp_path / "b/bench.json").read_text()) | {"peak_bytes": stored["peak_bytes"]}
+    rows = [(row["setting"]["history"], row["setting"]["sessions"]) for row in stored["timings"]]
     assert rows == [(0, 1), (4, 1), (4, 2)]
-    assert set(told["timings"][0]["floor_ms"]) == {"encode", "append", "imagine", "decode_actions"}
-    assert told["timings"][2]["floor_ms"] == {}
+    assert set(stored["timings"][0]["floor_ms"]) == {"encode", "append", "imagine", "decode_actions"}
+    assert stored["timings"][2]["floor_ms"] == {}
     assert (tmp_path / "b/bench.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_a_table_for_people(capsys) -> None:
     bench("--history", "1", "--sessions", "1", "--layers", "1")
-    told = capsys.readouterr().out
-    assert "TFLOP/s" in told and "chunks/s" in told and "Peak memory" in told
+    stored = capsys.readouterr().out
+    assert "TFLOP/s" in stored and "chunks/s" in stored and "Peak memory" in stored
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (("--history", "1.5"), "shares of the window"),
-        (("--policy", "src/foreact/checkpoints/tiny", "--layers", "2"), "only beside --preset"),
+        (("--policy", "src/foreact/checkpoints/tiny", "--layers", "2"), "only with --preset"),
         (("--preset", "huge"), "unknown recipe"),
         (("--layers", "0"), "num_layers; got: 0"),
         (("--preset", "wan5b", "--layers", "9000"), "memory for wan5b on cpu"),

@@ -73,7 +73,7 @@ def test_a_robot_of_ones_own_is_trained(tmp_path, capsys) -> None:
     vae = Path(foreact.__file__).parent / "checkpoints/tiny/vae"
     words = ["--data", str(root), "--vae", str(vae), "--embodiment", str(ROBOT)]
     main(["encode", *words])
-    steps = ["--optimization.num-steps", "2", "--optimization.warmup-steps", "1", "--judge-every", "2"]
+    steps = ["--optimization.num-steps", "2", "--optimization.warmup-steps", "1", "--eval-every", "2"]
     held_out = ["--num-held-out", "1", "--inference.latent-frames-per-chunk", "1"]
     main(["train", *words, "--out", str(tmp_path / "run"), *steps, *held_out])
     assert "step 2 of 2" in capsys.readouterr().out

@@ -29,25 +29,25 @@ def test_tables_for_people_fit_one_screen(capsys, monkeypatch):
 
 def test_json_for_programs(capsys):
     run(Settings(preset="tiny", json=True))
-    told = json.loads(capsys.readouterr().out)
-    assert told["name"] == "tiny"
-    assert told["network"]["total"] == 1889950
-    assert told["accelerator"] == {"name": "H100", "flops_per_s": 790e12, "bytes_per_s": 3.0e12}
+    stored = json.loads(capsys.readouterr().out)
+    assert stored["name"] == "tiny"
+    assert stored["network"]["total"] == 1889950
+    assert stored["accelerator"] == {"name": "H100", "flops_per_s": 790e12, "bytes_per_s": 3.0e12}
 
 
 def test_a_policys_folder(capsys):
     run(Settings(preset=str(SHIPPED), json=True))
-    told = json.loads(capsys.readouterr().out)
-    assert (told["name"], told["network"]["total"]) == (str(SHIPPED), 1889950)
+    stored = json.loads(capsys.readouterr().out)
+    assert (stored["name"], stored["network"]["total"]) == (str(SHIPPED), 1889950)
 
 
 def test_other_settings(capsys):
-    told = []
+    stored = []
     for changes in ({}, {"window": 8, "video_guidance": 5.0, "video_steps": 3}):
         run(Settings(preset="tiny", json=True, denoising=DenoisingOptions(**changes)))
-        told.append(json.loads(capsys.readouterr().out))
-    assert (told[1]["inference"]["window"], told[1]["cache"]["rows"]) == (8, 2)
-    assert told[1]["cache"]["float32_bytes"] == told[0]["cache"]["float32_bytes"] * 2 * 12 // 68
+        stored.append(json.loads(capsys.readouterr().out))
+    assert (stored[1]["inference"]["window"], stored[1]["cache"]["rows"]) == (8, 2)
+    assert stored[1]["cache"]["float32_bytes"] == stored[0]["cache"]["float32_bytes"] * 2 * 12 // 68
     with pytest.raises(ConfigurationError):
         run(Settings(preset="tiny", denoising=DenoisingOptions(video_steps=-1)))
 

@@ -28,9 +28,9 @@ def test_what_training_refuses_is_an_error_and_an_exit_status(tmp_path, capsys) 
     (root / "meta/info.json").write_text(json.dumps(info | {"fps": 30}))
     with pytest.raises(SystemExit) as ended:
         main(["doctor", str(root), "--json"])
-    told = json.loads(capsys.readouterr().out)
+    stored = json.loads(capsys.readouterr().out)
     assert ended.value.code == 1
-    assert "got: 15 Hz; allowed: 30 Hz" in told["findings"][0]["what"]
+    assert "got: 15 Hz; allowed: 30 Hz" in stored["findings"][0]["what"]
 
 
 def test_a_robot_is_proposed_and_fits_the_dataset(tmp_path, capsys) -> None:
@@ -53,9 +53,9 @@ def test_a_policy_is_compared_joint_by_joint(tiny, tmp_path, capsys) -> None:
     save_policy(policy, tmp_path / "policy", provenance={})
     list(LatentCache(dataset, policy.networks.vae, policy.embodiment).encode_missing())
     main(["doctor", str(dataset.root), "--policy", str(tmp_path / "policy"), "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert [row["joint"] for row in told["open_loop"]] == ["shoulder", "elbow", "gripper"]
-    assert all(row["policy"] > 0 and row["last_action"] > 0 for row in told["open_loop"])
+    stored = json.loads(capsys.readouterr().out)
+    assert [row["joint"] for row in stored["open_loop"]] == ["shoulder", "elbow", "gripper"]
+    assert all(row["policy"] > 0 and row["last_action"] > 0 for row in stored["open_loop"])
     main(["doctor", str(dataset.root), "--policy", str(tmp_path / "policy"), "--out", str(tmp_path / "page.html")])
     assert "repeating the last action" in capsys.readouterr().out
     assert "repeating the last action" in (tmp_path / "page.html").read_text()

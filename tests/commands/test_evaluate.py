@@ -69,7 +69,7 @@ def test_baseline_is_the_last_recorded_action_before_each_chunk(recorded, tiny) 
 )
 def test_data_excludes_simulation(flag, value, tmp_path, capsys) -> None:
     said = refused(capsys, "--data", tmp_path, flag, value, "--out", tmp_path / "o")
-    assert "beside --data" in said and "--task or --env for simulated" in said
+    assert "with --data" in said and "--task or --env for simulated" in said
 
 
 def test_settings_of_recorded_episodes_need_data(tmp_path, capsys) -> None:

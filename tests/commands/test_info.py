@@ -21,11 +21,11 @@ def test_a_dataset_without_a_picture_or_a_row_being_read(tmp_path, capsys) -> No
     root = shutil.copytree(WRITTEN, tmp_path / "d")
     for path in (*root.rglob("*.mp4"), *(root / "data").rglob("*.parquet")):
         path.write_bytes(b"")  # the files are there, and empty
-    told = facts(capsys, root)
-    assert told["episodes"] == "3, 0.00 hours, 28 rows at 15 Hz" and told["robot"] == "so101_follower"
-    assert told["cameras"] == "observation.images.front 64 x 64, observation.images.wrist 64 x 64"
-    assert told["instructions"] == "'Pick up the cube.'; 'Put it into the box.'"
-    assert told["latents"].startswith("none")
+    stored = facts(capsys, root)
+    assert stored["episodes"] == "3, 0.00 hours, 28 rows at 15 Hz" and stored["robot"] == "so101_follower"
+    assert stored["cameras"] == "observation.images.front 64 x 64, observation.images.wrist 64 x 64"
+    assert stored["instructions"] == "'Pick up the cube.'; 'Put it into the box.'"
+    assert stored["latents"].startswith("none")
     main(["info", str(root)])
     assert "so101_follower" in capsys.readouterr().out
 
@@ -60,8 +60,8 @@ def test_names_that_look_like_markup_and_long_paths_are_printed_whole(tiny, tmp_
     config["actions"]["embodiment"]["description"] = "An arm. [/bold]"
     (folder / "config.json").write_text(json.dumps(config))
     main(["info", str(folder)])
-    told = "".join(capsys.readouterr().out.split())
-    assert str(folder) in told and "Anarm.[/bold]" in told
+    stored = "".join(capsys.readouterr().out.split())
+    assert str(folder) in stored and "Anarm.[/bold]" in stored
 
 
 @pytest.mark.parametrize("made", [True, False])

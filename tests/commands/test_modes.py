@@ -40,19 +40,19 @@ def test_it_measures_held_out_episodes(tiny, toy, tmp_path, capsys) -> None:
     for word in ("video only", "forward dynamics", "inverse dynamics", "last one held", "2 held-out episodes"):
         assert word in said
     assert any(word in said for word in ("better", "worse", "not decided"))
-    told = json.loads((tmp_path / "out" / "modes.json").read_text())
+    stored = json.loads((tmp_path / "out" / "modes.json").read_text())
     policy = tiny.policy(forward_dynamics=True)
-    assert (told["weights"], told["seed"], told["held_out"]) == (policy.digest(), 3, 2)
-    assert [episode["episode"] for episode in told["episodes"]] == [1, 2]
+    assert (stored["weights"], stored["seed"], stored["held_out"]) == (policy.digest(), 3, 2)
+    assert [episode["episode"] for episode in stored["episodes"]] == [1, 2]
     dataset = EpisodeDataset(toy["data"])
     sequences = load_sequences(dataset, LatentCache(dataset, policy.networks.vae, policy.embodiment), policy.codec)
     wanted = to_plain(episode_errors(policy, sequences[2], seed=4))
-    assert told["episodes"][1]["counts"] == wanted["counts"]
+    assert stored["episodes"][1]["counts"] == wanted["counts"]
     for measure, by in wanted["totals"].items():
-        assert told["episodes"][1]["totals"][measure] == pytest.approx(by, rel=1e-3, abs=1e-4)
-    figure = told["errors"]["actions"]["inverse dynamics"]
+        assert stored["episodes"][1]["totals"][measure] == pytest.approx(by, rel=1e-3, abs=1e-4)
+    figure = stored["errors"]["actions"]["inverse dynamics"]
     assert figure["low"] <= figure["value"] <= figure["high"]
-    assert {d["measure"] for d in told["differences"]} == {"actions", "latents", "pixels"}
+    assert {d["measure"] for d in stored["differences"]} == {"actions", "latents", "pixels"}
     Image.open(tmp_path / "out" / "modes.png").verify()
 
 
@@ -66,13 +66,13 @@ def test_it_measures_held_out_episodes(tiny, toy, tmp_path, capsys) -> None:
         ((), {"data": "not_encoded"}, "run `foreact encode` on this dataset first"),
     ],
 )
-def test_refusals_write_nothing(toy, tmp_path, capsys, more, changes: dict, told: str) -> None:
+def test_refusals_write_nothing(toy, tmp_path, capsys, more, changes: dict, stored: str) -> None:
     if changes.get("policy") == "plain":
         changes = {"policy": toy["plain"]}
     with pytest.raises(SystemExit) as stopped:
         modes(toy, tmp_path / "out", *more, **changes)
     assert stopped.value.code == 2
-    assert told in " ".join(capsys.readouterr().err.split())
+    assert stored in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out").exists()
 
 

@@ -50,14 +50,16 @@ def test_data_is_measured_and_named(capsys, tiny, tmp_path: Path) -> None:
     text = " ".join(said(capsys, cards=CardOptions(gpu="rtx4090"), data=(dataset.root,)).split())
     assert f"{dataset.num_episodes} episodes, " in text and "of disk, and as much memory of the CPU" in text
     assert shlex.quote(str(dataset.root)) in text
-    told = " ".join(said(capsys, cards=CardOptions(gpu="rtx4090"), episodes=50, hours=1.0).split())
-    assert "50 episodes, 1 hours: each is drawn from 1920 times; their latents take 1.04 GB" in told
+    stored = " ".join(said(capsys, cards=CardOptions(gpu="rtx4090"), episodes=50, hours=1.0).split())
+    assert "50 episodes, 1 hours: each is drawn from 1920 times; their latents take 1.04 GB" in stored
 
 
 def test_json_for_programs(capsys) -> None:
-    told = json.loads(said(capsys, cards=CardOptions(gpu="l40s"), json=True))
-    assert told["chosen"] == "wan5b-lora-48gb" and [each["name"] for each in told["proposals"]] == list(plan.CANDIDATES)
-    assert told["proposals"][1]["cost"]["fits"] is True
+    stored = json.loads(said(capsys, cards=CardOptions(gpu="l40s"), json=True))
+    assert stored["chosen"] == "wan5b-lora-48gb" and [each["name"] for each in stored["proposals"]] == list(
+        plan.CANDIDATES
+    )
+    assert stored["proposals"][1]["cost"]["fits"] is True
 
 
 def test_a_card_that_is_too_small_is_told_what_would_do(capsys) -> None:
@@ -95,7 +97,7 @@ def test_describe_says_what_a_training_takes_on_some_cards(capsys, monkeypatch) 
 
 def test_describe_refuses_cards_beside_a_policy_and_unknown_ones(tiny, tmp_path: Path) -> None:
     tiny.policy().save_pretrained(tmp_path / "p")
-    with pytest.raises(ConfigurationError, match="allowed: beside the name of a recipe"):
+    with pytest.raises(ConfigurationError, match="allowed: next to the name of a recipe"):
         describe.run(describe.Settings(preset=str(tmp_path / "p"), cards=CardOptions(gpu="h100")))
     with pytest.raises(UnknownNameError, match="unknown gpu"):
         describe.run(describe.Settings(preset="tiny", cards=CardOptions(gpu="voodoo2")))

@@ -49,8 +49,8 @@ def test_step_time_left_and_loss_fit_on_80_columns_of_a_terminal() -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_held_out_figures_have_a_line_of_their_own_when_they_are_new(terminal: bool) -> None:
-    told = [step(1), step(2, judged="latents 0.5"), step(3, judged="latents 0.5"), step(4, judged="latents 0.4")]
-    said = [line for line in lines_of(told, terminal=terminal) if "held-out" in line]
+    stored = [step(1), step(2, judged="latents 0.5"), step(3, judged="latents 0.5"), step(4, judged="latents 0.4")]
+    said = [line for line in lines_of(stored, terminal=terminal) if "held-out" in line]
     assert [line[line.index("step") :].rstrip() for line in said] == [
         "step 2, held-out episodes: latents 0.5",
         "step 4, held-out episodes: latents 0.4",
@@ -68,8 +68,8 @@ def test_parts_of_the_loss_that_are_not_trained_are_not_shown() -> None:
 
 
 def test_notes_are_said_as_they_are() -> None:
-    told = [replace(step(1), notes=("passed over, too short: [bold]a[/]",)), step(2)]
-    assert "passed over, too short: [bold]a[/]" in lines_of(told, terminal=False)
+    details = [replace(step(1), notes=("passed over, too short: [bold]a[/]",)), step(2)]
+    assert "passed over, too short: [bold]a[/]" in lines_of(details, terminal=False)
 
 
 def test_lines_say_how_fast_a_step_was() -> None:

@@ -80,12 +80,12 @@ def test_latents_have_one_writer(tiny, made: Path, capsys) -> None:
         (errno.EROFS, "choose a folder that can be written to"),
     ],
 )
-def test_a_disk_that_fails_in_the_middle_is_one_line(number: int, told: str, monkeypatch, capsys) -> None:
+def test_a_disk_that_fails_in_the_middle_is_one_line(number: int, stored: str, monkeypatch, capsys) -> None:
     def fail(_) -> None:
         raise OSError(number, os.strerror(number), "x.json")
 
     monkeypatch.setattr(describe, "run", fail)
-    assert told in refused(capsys, "describe", ["tiny"])
+    assert stored in refused(capsys, "describe", ["tiny"])
 
 
 def test_other_errors_of_the_system_are_not_hidden(monkeypatch) -> None:

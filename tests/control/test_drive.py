@@ -90,13 +90,13 @@ def test_turns_tile_what_was_executed(doubles, situation) -> None:
 @given(situations())
 def test_virtual_time_is_deterministic(doubles, situation) -> None:
     settings, controller, latencies = situation
-    config, told = configure(doubles, settings), []
+    config, stored = configure(doubles, settings), []
 
     def run() -> list:
         latency = chain(latencies, lognormal(0.1, 0.5, seed=1))
-        report, _, robot = doubles.run(config, latencies_s=latency, on_chunk=told.append, **controller)
-        times = [(placed.asked_s, placed.answered_s, placed.begin_tick) for placed in told]
-        told.clear()
+        report, _, robot = doubles.run(config, latencies_s=latency, on_chunk=stored.append, **controller)
+        times = [(placed.asked_s, placed.answered_s, placed.begin_tick) for placed in stored]
+        stored.clear()
         return [times, np.stack(robot.commands).tolist(), report.delays_s, report.executed_wall_ticks.tolist()]
 
     assert run() == run()
@@ -178,8 +178,8 @@ def test_limits_hold_for_every_command_and_executed_is_what_was_given(doubles, s
     assert np.all(np.abs(np.diff(given_commands, axis=0)) / TICK_S <= np.array([3.0, 1.0]) + 1e-4)
     assert np.all(np.abs(np.diff(given_commands, n=2, axis=0)) / TICK_S**2 <= np.array([50.0, 20.0]) + 2e-3)
     assert [robot.commands[tick].tolist() for tick in report.executed_wall_ticks] == report.executed.tolist()
-    told = [action.tolist() for turn in brain.turns for action in turn.executed]
-    assert told == report.executed[: len(told)].tolist()
+    stored = [action.tolist() for turn in brain.turns for action in turn.executed]
+    assert stored == report.executed[: len(stored)].tolist()
 
 
 def test_nothing_is_asked_of_anyone_once_the_robot_is_done(doubles) -> None:

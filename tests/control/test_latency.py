@@ -59,9 +59,9 @@ def test_the_first_chunk_is_a_guess_only() -> None:
     assert estimate.ticks == 150
     estimate.measured(0.1)
     assert estimate.ticks == 5
-    told = DelayEstimate(DelaySettings(initial_s=0.04), 50.0)
-    told.measured_first(3.0)
-    assert told.ticks == 2
+    stored = DelayEstimate(DelaySettings(initial_s=0.04), 50.0)
+    stored.measured_first(3.0)
+    assert stored.ticks == 2
 
 
 @given(st.integers(0, 1000), st.floats(0, 1e4))

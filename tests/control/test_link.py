@@ -34,7 +34,7 @@ def test_pauses_double_up_to_the_longest() -> None:
 
 
 def test_addresses_and_certificates(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="address beside a certificate"):
+    with pytest.raises(ConfigurationError, match="address with a certificate"):
         Client("127.0.0.1:1", "push", certificate=tmp_path / "none.pem")
     with pytest.raises(ConfigurationError, match="readable PEM"):
         Client("wss://127.0.0.1:1", "push", certificate=tmp_path / "none.pem")

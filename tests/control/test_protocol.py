@@ -135,11 +135,11 @@ def test_a_robot_is_driven_within_its_limits_unless_it_is_asked_otherwise() -> N
 
 
 def test_a_robot_that_does_not_say_its_limits_is_not_driven_without_being_asked_to() -> None:
-    told = facts(motion_limits={"low": [-1.0]}, unlimited_actions=["a"])
+    stored = facts(motion_limits={"low": [-1.0]}, unlimited_actions=["a"])
     with pytest.raises(ConfigurationError, match=r"motion limits of 'toy'; got: none for a; .*unlimited=True"):
-        told.control_config()
-    assert told.control_config(unlimited=True).limits is None
-    assert told.control_config(limits=MotionLimits(velocity=(1.0,))).limits is not None
+        stored.control_config()
+    assert stored.control_config(unlimited=True).limits is None
+    assert stored.control_config(limits=MotionLimits(velocity=(1.0,))).limits is not None
 
 
 @pytest.mark.parametrize("wrong", [{"low": 1.0}, {"low": ["a"]}, {"low": [float("nan")]}, [1.0]])

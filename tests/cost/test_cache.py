@@ -64,13 +64,13 @@ def test_it_is_the_real_caches(layers, heads, rows, actions, window, chunk, guid
 @pytest.mark.parametrize("name", ["tiny", "small", "wan5b", "wan5b-shared"])
 def test_of_every_preset(name):
     recipe = get_recipe(name)
-    size = cache_size(recipe.transformer, recipe.inference)
-    assert size.bfloat16_bytes == real_bytes(recipe.transformer, recipe.inference, torch.bfloat16, "meta")
+    size = cache_size(recipe.transformer, recipe.policy_config())
+    assert size.bfloat16_bytes == real_bytes(recipe.transformer, recipe.policy_config(), torch.bfloat16, "meta")
 
 
 def test_a_token_of_the_full_size():
     recipe = get_recipe("wan5b")
-    assert cache_size(recipe.transformer, recipe.inference).token_bytes == pytest.approx(0.369e6, rel=0.002)
+    assert cache_size(recipe.transformer, recipe.policy_config()).token_bytes == pytest.approx(0.369e6, rel=0.002)
 
 
 def test_a_policy_that_can_act_while_it_thinks_is_given_the_room_for_it(tiny):

@@ -23,7 +23,7 @@ def test_settings_alternate_and_every_round_counts_but_the_first(tiny, settings:
     timings = rounds[-1][1]
     assert [timing.setting for timing in timings] == asked
     for timing in timings:
-        stages = {"encode", "append", "decode_actions"} | ({"imagine"} if policy.config.imagines else set())
+        stages = {"encode", "append", "decode_actions"} | ({"imagine"} if policy.config.trained.imagines else set())
         assert set(timing.stage_ms) == stages
         assert timing.chunk_ms > 0 and timing.spread_ms >= 0
         assert timing.chunks_per_s == pytest.approx(1e3 * timing.setting.sessions / timing.chunk_ms)

@@ -30,7 +30,6 @@ def test_weights_average_and_gradients_are_what_a_state_holds(tiny, method: str)
     recipe = replace(
         get_recipe("wan5b-lora-48gb"),
         transformer=tiny.sizes(),
-        text_dim=8,
         method=method,
         adapters=AdapterConfig(rank=3),
     )

@@ -19,7 +19,7 @@ from foreact.cost.passes import (
     video_step,
 )
 from foreact.cost.streams import stream_sizes
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import InferenceConfig, inference_from_plain
 from foreact.policy.predictor import Predictor
 from foreact.policy.rollout import Rollout
 from foreact.recipes import get_recipe
@@ -93,7 +93,7 @@ PAIRS = [*((network, "both guided") for network in NETWORKS), *(("separate", sch
 def test_a_chunk_costs_what_torch_counts(tiny, network, schedule):
     model = WorldActionModel(tiny.sizes(**NETWORKS[network])).eval()
     settings = {"latent_frames_per_chunk": 2, "window": 3, "video_steps": 2, "action_steps": 2}
-    inference = InferenceConfig(**(settings | SCHEDULES[schedule]))
+    inference = inference_from_plain(settings | SCHEDULES[schedule])
     bench = Bench(model, inference)
     bench.observe(1)
     bench.observe(1)

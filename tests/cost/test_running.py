@@ -70,7 +70,7 @@ def attend(queries, keys, values, attn_mask=None):
 def test_activations_are_those_of_a_dry_run(monkeypatch, name, dtype):
     recipe = get_recipe(name)
     config = replace(recipe.transformer, num_layers=2)
-    inference = replace(recipe.inference, window=2)
+    inference = replace(recipe.policy_config(), window=2)
     frames, rows = inference.latent_frames_per_chunk, inference.rows
     monkeypatch.setattr(F, "scaled_dot_product_attention", attend)
     with torch.device("meta"), torch.no_grad():

@@ -91,7 +91,7 @@ def test_a_published_folder_is_what_its_name_says(tmp_path):
     subject = subject_of_policy(folder)
     assert subject.transformer.is_shared
     assert subject.transformer.canvas == (24, 20)
-    assert (subject.inference.window, subject.inference.first_frame) == (72, "chunk")
+    assert (subject.inference.window, subject.inference.trained.first_frame) == (72, "chunk")
     assert subject.uses_umt5
 
 

@@ -249,8 +249,8 @@ def test_damaged_dataset_is_not_carried_on(recordings, tmp_path):
 
 
 def test_only_one_writer_at_a_time(recordings, tmp_path):
-    told = rf"process {os.getpid()} on .* writes to it; wait"
-    with recordings.open(tmp_path), pytest.raises(ConfigurationError, match=told):
+    stored = rf"process {os.getpid()} on .* writes to it; wait"
+    with recordings.open(tmp_path), pytest.raises(ConfigurationError, match=stored):
         recordings.open(tmp_path)
     recordings.open(tmp_path).finalize()
 

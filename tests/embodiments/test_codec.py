@@ -55,13 +55,13 @@ def test_model_actions_need_not_be_rotations():
 @pytest.mark.parametrize("setting", ["side_by_side", "t_shape"])
 def test_raw_channels_are_the_published_programs(setting):
     """Its first fed-back actions are model zeros in the robot's units, entries in the order of the used channels."""
-    told = json.loads((GOLDEN / setting / "trace.json").read_text())
+    stored = json.loads((GOLDEN / setting / "trace.json").read_text())
     fed_back = load_file(GOLDEN / setting / "trace.safetensors")["chunk0.state_fed_back"]
-    channels = tuple(told["used_action_channels"])
+    channels = tuple(stored["used_action_channels"])
     dofs = tuple(Dof(name=str(channel)) for channel in channels)
     robot = replace(load_embodiment("libero_published"), dofs=dofs, channels=channels, state_names=())
     normalizer = QuantileNormalizer.from_dict(
-        {"q01": told["q01"], "q99": told["q99"], "mask": robot.channel_mask, "epsilon": 1e-6}
+        {"q01": stored["q01"], "q99": stored["q99"], "mask": robot.channel_mask, "epsilon": 1e-6}
     )
     codec = ActionCodec(embodiment=robot, normalizer=normalizer)
     first = fed_back[:, 0].T

@@ -116,9 +116,9 @@ def test_robotwin_as_published():
     np.testing.assert_array_equal(ROBOTWIN.hold_action(np.abs(first).clip(0, 1)), np.abs(first).clip(0, 1))
     action = ROBOTWIN.from_universal(universal, first)[0]
     for arm, gripper in ((0, 28), (1, 29)):
-        own, told, pose = action[8 * arm :], universal[0, 7 * arm :], first[8 * arm :]
-        np.testing.assert_allclose(own[:3], told[:3] + pose[:3])
-        rotation = hamilton(pose[3:7], told[3:7])
+        own, stored, pose = action[8 * arm :], universal[0, 7 * arm :], first[8 * arm :]
+        np.testing.assert_allclose(own[:3], stored[:3] + pose[:3])
+        rotation = hamilton(pose[3:7], stored[3:7])
         np.testing.assert_allclose(own[3:7], rotation / np.linalg.norm(rotation))
         assert own[7] == pytest.approx(universal[0, gripper])
 

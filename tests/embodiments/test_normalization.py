@@ -100,7 +100,7 @@ def test_an_arm_that_hardly_moves_is_not_blown_up(scale):
 
 def test_a_kind_is_compared_with_itself_alone():
     actions = np.random.default_rng(0).uniform(-1, 1, (1000, 30))
-    actions[:, [0, 1, 2, 7, 8, 9]] *= 1e-4  # metres in a step, beside radians
+    actions[:, [0, 1, 2, 7, 8, 9]] *= 1e-4  # metres in a step, next to radians
     made = QuantileNormalizer.fit(actions, EVERY)
     assert np.abs(made.normalize(actions)).max() < 1.1
     assert np.abs(made.normalize(actions)[:, 0]).max() > 0.9

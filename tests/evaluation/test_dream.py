@@ -31,7 +31,7 @@ def test_a_dream_is_an_open_loop_of_the_policy(tiny, policy: Policy, dreamed: Dr
     latents, actions = [session.observed], []
     for _ in range(3):
         chunk = policy.predict(session)
-        policy.believe(session)
+        policy.accept_imagined(session)
         latents.append(torch.from_numpy(chunk.imagined_latents))
         actions.append(chunk.actions)
     np.testing.assert_allclose(dreamed.actions, np.concatenate(actions), atol=1e-5)
@@ -62,10 +62,10 @@ def test_the_seed_decides_the_future(tiny, policy: Policy, dreamed: Dream) -> No
 
 
 def test_each_chunk_is_told_with_what_it_cost(tiny, policy: Policy) -> None:
-    told = []
-    dreamed = dream(policy, CONFIG, tiny.images(1), STATE, on_chunk=told.append)
-    assert told == list(dreamed.chunks)
-    assert [set(chunk.stage_ms) for chunk in told] == [
+    stored = []
+    dreamed = dream(policy, CONFIG, tiny.images(1), STATE, on_chunk=stored.append)
+    assert stored == list(dreamed.chunks)
+    assert [set(chunk.stage_ms) for chunk in stored] == [
         {"encode", "append", "imagine", "decode_actions", "decode_video"},
         *[{"append", "imagine", "decode_actions", "decode_video"}] * 2,
     ]

@@ -15,13 +15,13 @@ def policy(tiny):
 
 def test_what_is_kept_of_an_episode(policy, toy_env) -> None:
     """13 steps: a whole chunk of 8, then 5 of the next."""
-    told = []
-    result, record = evaluate_episode(policy, toy_env(), 4, on_chunk=told.append)
+    stored = []
+    result, record = evaluate_episode(policy, toy_env(), 4, on_chunk=stored.append)
     assert (result.seed, result.success, result.steps, result.stage) == (4, True, 13, "done")
     assert result.progress == 1.0 and result.idle_share == 0.0
     assert result.executed == [8, 5] and record.executed.shape == (13, 3)
     assert len(result.stage_ms) == 2 and all(ms["imagine"] > 0 for ms in result.stage_ms)
-    assert [placed.index for placed in record.chunks] == [0, 1] == [placed.index for placed in told]
+    assert [placed.index for placed in record.chunks] == [0, 1] == [placed.index for placed in stored]
     assert [placed.begin_tick for placed in record.chunks] == [0, 8]
     assert len(record.pictures) == 1 + 13 // 2
     assert record.latents.shape == (4, 1 + 13 // 4, 4, 4)

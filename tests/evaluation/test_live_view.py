@@ -148,12 +148,12 @@ def test_a_recording_can_be_read_back(policy, toy_env, tmp_path) -> None:
     pytest.importorskip("rerun")
     chunks = pytest.importorskip("rerun.chunk")
     path = tmp_path / "new" / "toy.rrd"
-    told = []
+    stored = []
     with open_view(str(path), policy) as view:
         for mode in ("grounded", "synchronous"):
             _, record = evaluate_episode(policy, toy_env(), 5, mode=mode, latencies_s=constant(2 / 50))
             with view.watch(record, mode):
-                told.append(record)
+                stored.append(record)
         assert not path.exists()
     reader = chunks.RrdReader(path)
     rows, times = Counter(), []
@@ -163,12 +163,12 @@ def test_a_recording_can_be_read_back(policy, toy_env, tmp_path) -> None:
         if chunk.entity_path == "/robot/stands_still":
             assert {"control_step", "time"} <= set(chunk.timeline_names)
             times += chunk.to_record_batch().column("control_step").to_pylist()
-    assert rows["/robot/stands_still"] == rows["/actions/left/executed"] == sum(len(r.commands) for r in told)
-    assert rows["/cameras/top/seen"] == rows["/cameras/wrist/seen"] == sum(len(r.pictures) for r in told)
-    assert rows["/cameras/top/imagined"] == rows["/cameras/wrist/imagined"] == 4 * sum(len(r.chunks) for r in told)
-    assert rows["/actions/left/predicted"] == 8 * sum(len(r.chunks) for r in told)
-    assert rows["/chunk/delay_ms"] == sum(len(r.answers) for r in told)
-    assert rows["/chunk/stage_ms/imagine"] == sum(len(r.chunks) for r in told)
+    assert rows["/robot/stands_still"] == rows["/actions/left/executed"] == sum(len(r.commands) for r in stored)
+    assert rows["/cameras/top/seen"] == rows["/cameras/wrist/seen"] == sum(len(r.pictures) for r in stored)
+    assert rows["/cameras/top/imagined"] == rows["/cameras/wrist/imagined"] == 4 * sum(len(r.chunks) for r in stored)
+    assert rows["/actions/left/predicted"] == 8 * sum(len(r.chunks) for r in stored)
+    assert rows["/chunk/delay_ms"] == sum(len(r.answers) for r in stored)
+    assert rows["/chunk/stage_ms/imagine"] == sum(len(r.chunks) for r in stored)
     assert rows["/disagreement/threshold"] == rows["/chunk/delay_ms"] > rows["/disagreement/measured"] > 0
     assert rows["/events"] == 2 + rows["/chunk/delay_ms"]
     assert sorted(times) == times and max(after - before for before, after in pairwise(times)) == 1 + 50 * PAUSE_S

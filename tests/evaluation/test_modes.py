@@ -134,12 +134,12 @@ def test_questions_asked_at_one_moment_share_noise_and_real_history(tiny, policy
 
 
 def test_the_controls_are_told_that_nothing_moves(tiny, policy, monkeypatch, one_thread) -> None:
-    sequence, told = tiny.sequence(5), []
+    sequence, stored = tiny.sequence(5), []
     foresee, infer = policy.predictor.foresee, policy.predictor.infer_actions
-    monkeypatch.setattr(policy.predictor, "foresee", lambda r, given: (told.append(given), foresee(r, given))[1])
-    monkeypatch.setattr(policy.predictor, "infer_actions", lambda r, given: (told.append(given), infer(r, given))[1])
+    monkeypatch.setattr(policy.predictor, "foresee", lambda r, given: (stored.append(given), foresee(r, given))[1])
+    monkeypatch.setattr(policy.predictor, "infer_actions", lambda r, given: (stored.append(given), infer(r, given))[1])
     *_, answers = ask_chunks(policy, sequence, seed=0)
-    actions, still_actions, frames, still_frames = told[-4:]
+    actions, still_actions, frames, still_frames = stored[-4:]
     assert torch.equal(actions, sequence.executed[3:5]) and torch.equal(frames, sequence.latents[:, 3:5])
     assert torch.equal(still_actions, sequence.executed[2, -1].expand(2, 4, 30))
     assert torch.equal(still_frames, sequence.latents[:, 2:3].expand(4, 2, 4, 4))

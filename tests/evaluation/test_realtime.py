@@ -85,14 +85,14 @@ def test_the_same_episode_as_in_virtual_time(policy, toy_env, one_thread) -> Non
 
 def test_grounded_acts_while_it_computes(policy, toy_env) -> None:
     config = realtime_config(policy, rehearse(policy, toy_env_started(toy_env), "grounded"))
-    told = []
+    stored = []
     start_s = time.monotonic()
     result, record, report = run_in_real_time(
-        policy, toy_env(), 5, mode="grounded", config=config, duration_s=1.6, on_start=told.append
+        policy, toy_env(), 5, mode="grounded", config=config, duration_s=1.6, on_start=stored.append
     )
     spent_s = time.monotonic() - start_s
     figures = RealtimeFigures.of(result, report, config)
-    assert told == [record] and len(record.chunks) > 1 and len(record.answers) >= len(record.chunks)
+    assert stored == [record] and len(record.chunks) > 1 and len(record.answers) >= len(record.chunks)
     assert any(placed.num_under_way for placed in record.chunks)
     assert figures.duration_s >= 1.6 - 1e-9 and spent_s >= 1.58
     assert figures.num_ticks == 80 and figures.num_chunks == len(result.executed)

@@ -224,11 +224,11 @@ def test_what_is_evaluated_need_not_be_a_policy(policy, toy_world, tmp_path) -> 
         return result(seed=seed, success=seed == 10), None
 
     robot = replace(policy.embodiment, layout=replace(policy.embodiment.layout, cameras=("top",)))
-    told = {"evaluated": {"policy": "abc"}, "robot": robot, "executing_ms": 80.0}
-    first = list(evaluate_runs(run, replace(CONFIG, num_episodes=2), tmp_path, **told))
+    stored = {"evaluated": {"policy": "abc"}, "robot": robot, "executing_ms": 80.0}
+    first = list(evaluate_runs(run, replace(CONFIG, num_episodes=2), tmp_path, **stored))
     assert ran == [10, 11] and [each.success for each in first] == [True, False] and toy_world[0].closed
     assert json.loads((tmp_path / "evaluation.json").read_text())["policy"] == "abc"
-    assert list(evaluate_runs(run, CONFIG, tmp_path, **told))[:2] == first and ran == [10, 11, 12, 13]
+    assert list(evaluate_runs(run, CONFIG, tmp_path, **stored))[:2] == first and ran == [10, 11, 12, 13]
     assert summary_of(tmp_path)["realtime_ratio"] == pytest.approx(40 / 80)
     with pytest.raises(CheckpointError, match="another"):
-        list(evaluate_runs(run, CONFIG, tmp_path, **(told | {"evaluated": {"policy": "abd"}})))
+        list(evaluate_runs(run, CONFIG, tmp_path, **(stored | {"evaluated": {"policy": "abd"}})))

@@ -45,9 +45,9 @@ def test_a_saved_policy_gives_the_chunk_that_lerobot_gives(modules, name: str, t
     from lerobot.configs import FeatureType, PolicyFeature
     from lerobot.policies.factory import get_policy_class, make_policy_config, make_pre_post_processors
 
-    told = modules["contestants"].policy_settings(name, 100)
+    stored = modules["contestants"].policy_settings(name, 100)
     own = {
-        key: value for key, value in told.items() if key not in ("type", "push_to_hub", "pretrained_backbone_weights")
+        key: value for key, value in stored.items() if key not in ("type", "push_to_hub", "pretrained_backbone_weights")
     }
     own |= {"use_group_norm": True, "down_dims": (16, 32, 64)} if name == "diffusion" else {}
     picture = PolicyFeature(FeatureType.VISUAL, (3, 64, 64))

@@ -80,12 +80,17 @@ def test_the_command(modules, name: str) -> None:
         Path("bin/lerobot-train"), name, Path("copies/reach"), 3, Path("run"), num_steps=100, seed=7
     )
     assert command[0] == "bin/lerobot-train"
-    told = dict(word.removeprefix("--").split("=", 1) for word in command[1:])
-    assert len(told) == len(command) - 1
-    assert told["dataset.episodes"] == "[0,1,2]" and told["dataset.root"] == "copies/reach"
-    assert (told["policy.type"], told["policy.device"], told["steps"], told["seed"]) == (name, "cpu", "100", "7")
-    assert told["policy.pretrained_backbone_weights"] == "null" and told["policy.n_action_steps"] == "64"
-    assert told["save_freq"] == "12"
+    stored = dict(word.removeprefix("--").split("=", 1) for word in command[1:])
+    assert len(stored) == len(command) - 1
+    assert stored["dataset.episodes"] == "[0,1,2]" and stored["dataset.root"] == "copies/reach"
+    assert (stored["policy.type"], stored["policy.device"], stored["steps"], stored["seed"]) == (
+        name,
+        "cpu",
+        "100",
+        "7",
+    )
+    assert stored["policy.pretrained_backbone_weights"] == "null" and stored["policy.n_action_steps"] == "64"
+    assert stored["save_freq"] == "12"
     resumed = modules["contestants"].resuming_command(Path("bin/lerobot-train"), Path("run"))
     assert resumed[1:] == ["--config_path=run/checkpoints/last/pretrained_model/train_config.json", "--resume=true"]
 
@@ -133,8 +138,8 @@ def test_only_whole_evaluations_of_the_same_policy_and_settings_count(modules, t
         folder.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(dataclasses.asdict(each)) for each in episodes(successes).values()]
         (folder / "episodes.jsonl").write_text("\n".join(lines) + "\n")
-        told = {"evaluation": settings, "policy": policy.digest(), "parameters": 3, "backbone_parameters": 2}
-        (folder / "evaluation.json").write_text(json.dumps(told | changes))
+        stored = {"evaluation": settings, "policy": policy.digest(), "parameters": 3, "backbone_parameters": 2}
+        (folder / "evaluation.json").write_text(json.dumps(stored | changes))
 
     given = SimpleNamespace(ours=f"{tmp_path}/ours-{{task}}", out=tmp_path, episodes=2, policy="tiny")
     given.ours_core_minutes, given.ours_tasks = 10, 3

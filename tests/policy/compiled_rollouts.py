@@ -17,6 +17,7 @@ from foreact.policy.compiled import warm_up
 from foreact.policy.inference import InferenceConfig
 from foreact.policy.predictor import Predictor
 from foreact.policy.rollout import Ahead
+from foreact.policy.trained import TrainedFor
 from foreact.transformer.compilation import compile_layers
 from foreact.transformer.initialization import initialize
 from foreact.transformer.model import TransformerConfig, WorldActionModel
@@ -52,8 +53,7 @@ def predictor(num_layers: int, device: str) -> Predictor:
         s_stop=0.6,
         video_guidance=2.0,
         asynchronous=True,
-        forward_dynamics=True,
-        action_prefixes=True,
+        trained=TrainedFor(forward_dynamics=True, action_prefixes=True),
     )
     return Predictor(model.to(device).eval(), inference, torch.ones(30, dtype=torch.bool))
 

@@ -43,8 +43,9 @@ class Published:
     def settings_file(self, path: Path, **changes) -> Path:
         """The recorded robot as a user would describe it; None leaves something out."""
         codec, inference = self.settings.codec, self.settings.inference
-        told = {"source": "a recording", "actions": codec.to_dict(), "inference": to_plain(inference)} | changes
-        path.write_text(json.dumps(told))
+        flat = to_plain(inference.choices) | to_plain(inference.trained)
+        stored = {"source": "a recording", "actions": codec.to_dict(), "inference": flat} | changes
+        path.write_text(json.dumps(stored))
         return path
 
     def images(self, num_frames: int, *, seed: int = 0) -> dict[str, np.ndarray]:

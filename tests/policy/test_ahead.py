@@ -12,6 +12,7 @@ from foreact.errors import ConfigurationError
 from foreact.policy.inference import InferenceConfig
 from foreact.policy.predictor import Predictor
 from foreact.policy.rollout import Ahead, Rollout
+from foreact.policy.trained import TrainedFor
 from foreact.training.corruption import CorruptedBatch, CorruptedStream
 from foreact.training.loss import network_inputs
 from foreact.transformer.attention import ChunkedAttention
@@ -26,7 +27,9 @@ ENCODE = HashedWordEncoder(dim=8).encode
 
 def predictor_of(model: WorldActionModel, **settings) -> Predictor:
     settings = dict(latent_frames_per_chunk=CHUNK, video_steps=2, action_steps=2, s_stop=0.6) | settings
-    config = InferenceConfig(asynchronous=True, forward_dynamics=True, action_prefixes=True, **settings)
+    config = InferenceConfig(
+        asynchronous=True, trained=TrainedFor(forward_dynamics=True, action_prefixes=True), **settings
+    )
     return Predictor(model, config, torch.ones(30, dtype=torch.bool))
 
 
@@ -191,9 +194,9 @@ def test_a_prefix_is_given_as_it_was_taught(tiny, num_given: int) -> None:
 def test_frames_believed_are_as_good_as_observed(tiny, one_thread, window: int) -> None:
     """Told where the actions lead, the next chunk is that of a rollout which saw it."""
     predictor, sequence = predictor_of(tiny.model(), window=window), tiny.sequence(7)
-    seen, told = grown(predictor, sequence, 7), grown(predictor, sequence, 5)
+    seen, stored = grown(predictor, sequence, 7), grown(predictor, sequence, 5)
     expected = predictor.predict(seen)
-    got = predictor.predict(told, under_way(sequence, 5, CHUNK, latents=sequence.latents[:, 5:7]))
+    got = predictor.predict(stored, under_way(sequence, 5, CHUNK, latents=sequence.latents[:, 5:7]))
     assert_close(got.actions, expected.actions)
     assert_close(got.latents, expected.latents)
     assert got.foreseen is None
@@ -273,7 +276,7 @@ def test_without_room_nothing_is_looked_ahead(tiny) -> None:
 @pytest.mark.parametrize("change", [{"imagines": False}, {"first_frame": "chunk"}])
 def test_forward_dynamics_needs_a_policy_that_imagines_from_its_history(change: dict) -> None:
     with pytest.raises(ConfigurationError, match="forward_dynamics"):
-        InferenceConfig(forward_dynamics=True, **change)
+        TrainedFor(forward_dynamics=True, **change)
 
 
 def test_patches_come_back(tiny) -> None:

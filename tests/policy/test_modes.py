@@ -206,7 +206,7 @@ def test_nothing_observed_changes(tiny, one_thread, settings: dict) -> None:
             QUESTIONS[question](policy, session, tiny)
             assert session.rollout.cache.num_imagined_tokens == 0
             assert not session.rollout.trace.take(), "its time would be counted as the next chunk's"
-        policy.believe(session)  # what was predicted before the question is still there
+        policy.accept_imagined(session)  # what was predicted before the question is still there
         policy.observe(session, tiny.images(2, seed=7), before.actions[:4])
         session.rollout.generator.manual_seed(11)
         chunk = policy.predict(session)
@@ -275,8 +275,8 @@ def test_what_cannot_be_asked_changes_nothing(tiny, one_thread) -> None:
     policy = tiny.policy(forward_dynamics=True)
     expected = policy.predict(begun(policy, tiny)).actions
     session = begun(policy, tiny)
-    for ask, told in REFUSED.values():
-        with pytest.raises(ForeactError, match=told):
+    for ask, stored in REFUSED.values():
+        with pytest.raises(ForeactError, match=stored):
             ask(policy, session, tiny)
     assert np.array_equal(policy.predict(session).actions, expected), "noise was drawn, or something was kept"
 

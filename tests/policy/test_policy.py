@@ -108,12 +108,12 @@ def test_the_cache_begins_with_the_actions_that_hold_the_robot(tiny) -> None:
     policy = tiny.policy()
     session = begun(policy, tiny)
     np.testing.assert_allclose(session.initial_pose, STATE)
-    told = []
-    policy.predictor.append_observed_together = lambda rollouts, latents, actions: told.append(actions[0])
+    stored = []
+    policy.predictor.append_observed_together = lambda rollouts, latents, actions: stored.append(actions[0])
     fresh = policy.start("push")
     policy.observe_first(fresh, tiny.images(1), STATE)
     held = policy.codec.encode(np.repeat(STATE[None], 4, axis=0), STATE)
-    np.testing.assert_allclose(told[0][0].numpy(), held)
+    np.testing.assert_allclose(stored[0][0].numpy(), held)
 
 
 def test_believing_equals_observing_what_was_imagined(tiny, one_thread) -> None:
@@ -121,7 +121,7 @@ def test_believing_equals_observing_what_was_imagined(tiny, one_thread) -> None:
     session = begun(policy, tiny)
     policy.predict(session)
     imagined = session.prediction
-    policy.believe(session)
+    policy.accept_imagined(session)
     assert session.rollout.next_frame == 3
     twin = begun(policy, tiny)
     policy.predict(twin)
@@ -134,7 +134,7 @@ def test_believing_equals_observing_what_was_imagined(tiny, one_thread) -> None:
     {
         "observe before observe_first": lambda p, s, t: p.observe(s, t.images(4), t.actions(8)),
         "predict before observe_first": lambda p, s, t: p.predict(s),
-        "believe before anything": lambda p, s, t: p.believe(s),
+        "believe before anything": lambda p, s, t: p.accept_imagined(s),
     }.items(),
     ids=lambda item: item[0],
 )
@@ -148,7 +148,7 @@ def test_order_on_a_new_session(tiny, misuse) -> None:
     "misuse",
     {
         "observe_first twice": lambda p, s, t: p.observe_first(s, t.images(1), STATE),
-        "believe without prediction": lambda p, s, t: p.believe(s),
+        "believe without prediction": lambda p, s, t: p.accept_imagined(s),
         "no actions": lambda p, s, t: p.observe(s, t.images(4), t.actions(0)),
         "actions of no whole latent frame": lambda p, s, t: p.observe(s, t.images(4), t.actions(7)),
         "too few frames": lambda p, s, t: p.observe(s, t.images(3), t.actions(8)),
@@ -200,7 +200,7 @@ def test_a_reactive_policy_cannot_run_open_loop(tiny) -> None:
     session = begun(policy, tiny)
     policy.predict(session)
     with pytest.raises(InputError, match="imagin"):
-        policy.believe(session)
+        policy.accept_imagined(session)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from torch import Tensor
 from foreact.codecs.text import HashedWordEncoder
 from foreact.data.batch import TrainingSequence, collate
 from foreact.errors import ConfigurationError
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import InferenceConfig, inference_from_plain
 from foreact.policy.predictor import Predictor
 from foreact.policy.rollout import Ahead, Rollout
+from foreact.policy.trained import TrainedFor
 from foreact.recipes import get_recipe
 from foreact.training.corruption import CorruptedBatch, CorruptedStream, CorruptionConfig, corrupt
 from foreact.training.loss import network_inputs
@@ -61,7 +62,7 @@ class Listener:
 
 def predictor_of(model: WorldActionModel, **settings) -> Predictor:
     settings = {"video_steps": 2, "action_steps": 2, "s_stop": 0.6, "action_shift": 1.5} | settings
-    return Predictor(model, InferenceConfig(**settings), torch.ones(30, dtype=torch.bool))
+    return Predictor(model, inference_from_plain(settings), torch.ones(30, dtype=torch.bool))
 
 
 def started(predictor: Predictor, sequence: TrainingSequence, *, seed: int = 0) -> Rollout:
@@ -232,7 +233,7 @@ def check_rollout(predictor: Predictor, sequence: TrainingSequence) -> None:
         num_frames=sequence.num_frames,
         frames_per_chunk=chunk_size,
         window=window,
-        imagines=config.imagines,
+        imagines=config.trained.imagines,
     )
     rollout = started(predictor, sequence)
     compared = 0
@@ -243,8 +244,8 @@ def check_rollout(predictor: Predictor, sequence: TrainingSequence) -> None:
         passes = listener.close()
         videos, actions = ([p for p in passes if p.kind == kind] for kind in ("video", "action"))
         assert len(actions) == config.action_steps
-        half_finished = videos.pop() if config.imagines else None
-        assert len(videos) == (config.video_steps if config.imagines else 0)
+        half_finished = videos.pop() if config.trained.imagines else None
+        assert len(videos) == (config.video_steps if config.trained.imagines else 0)
         assert half_finished is None or half_finished.flow_time == pytest.approx(config.s_stop)
         fast, slow = ChunkedAttention(layout), MaskedAttention(layout)
         for video in videos:
@@ -274,7 +275,7 @@ def check_rollout(predictor: Predictor, sequence: TrainingSequence) -> None:
             torch.testing.assert_close(action.velocity, oracle, atol=1e-5, rtol=1e-5)
             compared += 1
         append(predictor, rollout, sequence, chunk)
-    assert compared == num_chunks * (config.action_steps + (config.video_steps if config.imagines else 0))
+    assert compared == num_chunks * (config.action_steps + (config.video_steps if config.trained.imagines else 0))
     assert rollout.next_frame == sequence.num_frames
 
 
@@ -364,7 +365,7 @@ def test_the_seed_decides_and_the_instruction_counts(tiny, one_thread) -> None:
 
 @torch.no_grad()
 def test_a_second_row_changes_nothing_for_an_unguided_stream(tiny) -> None:
-    """Actions are not guided here: their row alone runs, beside a cache of two rows."""
+    """Actions are not guided here: their row alone runs, next to a cache of two rows."""
     model, sequence = tiny.model(), tiny.sequence(5)
     results = []
     for guidance in (1.0, 1.0 + 1e-9):
@@ -435,11 +436,11 @@ def test_memory_does_not_grow(tiny) -> None:
 )
 def test_impossible_settings_are_refused(change: dict) -> None:
     with pytest.raises(ConfigurationError):
-        InferenceConfig(**change)
+        inference_from_plain(change)
 
 
 def test_a_reactive_policy_needs_no_video_steps() -> None:
-    config = InferenceConfig(imagines=False, video_steps=0)
+    config = InferenceConfig(trained=TrainedFor(imagines=False), video_steps=0)
     assert replace(config, video_steps=5).rows == 1
 
 
@@ -527,11 +528,11 @@ def test_a_schedule_cut_short_leaves_what_its_last_pass_saw(tiny, guidance: tupl
 )
 def test_settings_of_published_weights_are_checked(settings: dict) -> None:
     with pytest.raises(ConfigurationError):
-        InferenceConfig(**settings)
+        inference_from_plain(settings)
 
 
 def test_unknown_places_of_the_first_frame_are_refused() -> None:
-    config = InferenceConfig()
+    config = TrainedFor()
     object.__setattr__(config, "first_frame", "cache")  # past the type checker of the tests
     with pytest.raises(ConfigurationError, match="history, chunk"):
         config.__post_init__()

@@ -10,6 +10,7 @@ from foreact.policy.inference import InferenceConfig
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import SCHEDULES, Schedule, apply_schedule, describe_steps, get_schedule
 from foreact.policy.storage.published import published_settings
+from foreact.policy.trained import TrainedFor
 
 STATE = np.array([0.1, -0.2, 0.5], np.float32)
 RELEASED = {"lingbot-va-posttrain-libero-long": 20, "lingbot-va-posttrain-robotwin": 25}
@@ -41,9 +42,9 @@ def test_what_the_names_mean(tiny, networks, name: str, work: tuple) -> None:
 
 def test_a_named_schedule_computes_what_its_settings_compute(tiny, networks, one_thread) -> None:
     named = chunk_of(apply_schedule(tiny.policy(networks=networks), "fast"), tiny)
-    told = chunk_of(tiny.policy(networks=networks, video_steps=3, s_stop=0.6, action_steps=10), tiny)
+    stored = chunk_of(tiny.policy(networks=networks, video_steps=3, s_stop=0.6, action_steps=10), tiny)
     own = chunk_of(apply_schedule(tiny.policy(networks=networks), None), tiny)
-    assert all(np.array_equal(mine, oracle) for mine, oracle in zip(named, told, strict=True))
+    assert all(np.array_equal(mine, oracle) for mine, oracle in zip(named, stored, strict=True))
     assert not np.allclose(named[0], own[0])
 
 
@@ -81,12 +82,10 @@ def test_only_steps_stop_and_guidance_change(name: str, steps: tuple, scales: tu
     own = InferenceConfig(
         video_steps=steps[0],
         action_steps=steps[1],
-        video_shift=scales[0],
-        action_shift=scales[1],
         s_stop=scales[2],
         video_guidance=scales[3],
         window=window,
-        few_steps=True,
+        trained=TrainedFor(video_shift=scales[0], action_shift=scales[1], few_steps=True),
     )
     config = dataclasses.replace(own, **SCHEDULES[name].changes(own))
     differing = {f.name for f in dataclasses.fields(own) if getattr(own, f.name) != getattr(config, f.name)}

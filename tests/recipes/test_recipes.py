@@ -23,15 +23,6 @@ def test_the_robots_pictures_and_actions_fit_the_network(name):
     assert vae["z_dim"] == network.latent_channels
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_it_imagines_as_it_was_trained(name):
-    recipe = get_recipe(name)
-    assert recipe.inference.video_shift == recipe.corruption.video_shift
-    assert recipe.inference.action_shift == recipe.corruption.action_shift
-    assert recipe.inference.imagines == recipe.batch.imagines
-    assert recipe.inference.latent_frames_per_chunk <= recipe.batch.max_chunk
-
-
 @pytest.mark.parametrize("name", ["small", *(name for name in RECIPES if name.startswith(("wan5b", "shared")))])
 def test_no_history_is_longer_than_the_longest_sequence_it_learned_from(name):
     recipe = get_recipe(name)
@@ -69,21 +60,21 @@ def test_the_full_size_sees_what_was_published():
     assert (network.video_width, network.num_layers, network.num_heads, network.video_ffn_dim) == (3072, 30, 24, 14336)
     assert (network.text_dim, network.text_length, network.latent_channels) == (4096, 512, 48)
     assert (inference.window, inference.latent_frames_per_chunk) == (72, 2)
-    assert (inference.video_steps, inference.video_guidance, inference.video_shift) == (25, 5.0, 5.0)
-    assert (inference.action_steps, inference.action_guidance, inference.action_shift) == (50, 1.0, 1.0)
+    assert (inference.video_steps, inference.video_guidance, recipe.trained.video_shift) == (25, 5.0, 5.0)
+    assert (inference.action_steps, inference.action_guidance, recipe.trained.action_shift) == (50, 1.0, 1.0)
     assert shared.transformer.is_shared
-    assert shared.inference.first_frame == "chunk"
+    assert shared.trained.first_frame == "chunk"
 
 
 def test_the_policy_for_meta_world_ships_as_its_recipe_made_it():
     policy, recipe = foreact.load("tiny-metaworld"), get_recipe("tiny-metaworld")
     assert policy.networks.model.config == recipe.transformer
-    assert replace(policy.config, disagreement_threshold=None) == recipe.inference
+    assert replace(policy.config, disagreement_threshold=None) == recipe.policy_config()
     assert policy.embodiment.name == "sawyer" and len(policy.instructions) == 5
 
 
 def test_the_policy_that_reacts_ships_as_its_recipe_made_it():
     policy, recipe = foreact.load("tiny-disturbed"), get_recipe("tiny-disturbed")
     assert policy.networks.model.config == recipe.transformer
-    assert replace(policy.config, disagreement_threshold=None) == recipe.inference
+    assert replace(policy.config, disagreement_threshold=None) == recipe.policy_config()
     assert policy.instructions == (TASKS["reach_cube"].instruction, TASKS["lift_cube"].instruction)

@@ -26,9 +26,9 @@ gpu_check = load()
 
 def test_training_steps_run_dry_and_are_not_repeated(tmp_path, capsys) -> None:
     assert gpu_check.main(["--dry-run", "--out", str(tmp_path), "--only", *QUICK]) == 0
-    told = json.loads((tmp_path / gpu_check.RESULT).read_text())
-    assert told["how"] == "dry" and set(told["parts"]) == set(QUICK)
-    for part in told["parts"].values():
+    stored = json.loads((tmp_path / gpu_check.RESULT).read_text())
+    assert stored["how"] == "dry" and set(stored["parts"]) == set(QUICK)
+    for part in stored["parts"].values():
         figures = part["figures"]
         assert figures["tokens_per_s"] > 0 and figures["device"] == "cpu" and figures["computed_bytes"] > 0
     capsys.readouterr()
@@ -42,11 +42,11 @@ def test_every_kind_of_part_runs_dry_by_the_script(tmp_path) -> None:
     words = [ROOT / "scripts" / "gpu_check.sh", "--dry-run", "--out", tmp_path, "--only", *only]
     settings = {"PYTHON": sys.executable, "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, env=settings, capture_output=True, text=True, check=False)
-    told = json.loads((tmp_path / gpu_check.RESULT).read_text())["parts"]
-    failed = {name: part["said"][-500:] for name, part in told.items() if part["status"] != 0}
+    stored = json.loads((tmp_path / gpu_check.RESULT).read_text())["parts"]
+    failed = {name: part["said"][-500:] for name, part in stored.items() if part["status"] != 0}
     assert done.returncode == 0, failed
-    assert sorted(told) == sorted(only)
-    assert told["bench-wan5b-turbo"]["figures"]
+    assert sorted(stored) == sorted(only)
+    assert stored["bench-wan5b-turbo"]["figures"]
 
 
 def test_a_part_that_hangs_is_stopped_and_one_that_fails_is_told(tmp_path, monkeypatch) -> None:
@@ -54,9 +54,9 @@ def test_a_part_that_hangs_is_stopped_and_one_that_fails_is_told(tmp_path, monke
     fails = gpu_check.Part(name="fails", limit_s=30, command=("-c", "print('no card'); raise SystemExit(3)"), dry=())
     monkeypatch.setattr(gpu_check, "parts", lambda: [hangs, fails])
     assert gpu_check.main(["--out", str(tmp_path)]) == 1
-    told = json.loads((tmp_path / gpu_check.RESULT).read_text())["parts"]
-    assert told["hangs"]["status"] == "stopped after 1 s"
-    assert told["fails"]["status"] == 3 and "no card" in told["fails"]["said"]
+    stored = json.loads((tmp_path / gpu_check.RESULT).read_text())["parts"]
+    assert stored["hangs"]["status"] == "stopped after 1 s"
+    assert stored["fails"]["status"] == 3 and "no card" in stored["fails"]["said"]
 
 
 def test_all_parts_together_are_about_as_long_as_a_card_is_lent() -> None:

@@ -127,7 +127,7 @@ def test_pages_in_a_browser_stay_out(serve) -> None:
 
 
 def test_what_one_does_does_not_harm_another(serve, house, observed) -> None:
-    """Garbage, a message far too large, a flood, a client that is cut off: each beside a robot that goes on."""
+    """Garbage, a message far too large, a flood, a client that is cut off: each next to a robot that goes on."""
     application = serve(limits={"message_bytes": 100_000, "messages_per_s": 500.0})
     rng, errors = np.random.default_rng(0), application.host.metrics.errors
     with house.Raw(application.address) as robot:

@@ -15,7 +15,7 @@ from foreact.types import Observation
 STATE = np.array([0.1, -0.2, 0.5], np.float32)
 NONE = np.zeros((0, 3), np.float32)
 TURNS = 10
-"""Of the robot beside them."""
+"""Of the robot next to them."""
 
 
 def turn(tiny, number: int) -> dict:

@@ -78,10 +78,10 @@ def asking(tiny, house):
 
 def test_who_asks_faster_than_a_robot_moves_comes_after_those_who_do_not(tiny, asking, observed, monkeypatch) -> None:
     _, client, name = asking
-    put, told = DueQueue.put, []
+    put, stored = DueQueue.put, []
 
     def noting(self, item, *, urgency, **settings):
-        told.append(urgency)
+        stored.append(urgency)
         put(self, item, urgency=urgency, **settings)
 
     monkeypatch.setattr(DueQueue, "put", noting)
@@ -89,10 +89,10 @@ def test_who_asks_faster_than_a_robot_moves_comes_after_those_who_do_not(tiny, a
     monkeypatch.setattr("foreact.serving.host.monotonic", lambda: now_s)  # all of it at once
     askers = [lambda sequence: client.ask(step(tiny, name, sequence)), lambda _: client.infer(observed())]
     for ask in askers:
-        told.clear()
+        stored.clear()
         for sequence in range(2, 30):
             ask(sequence)
-        assert told[0] is not Urgency.AHEAD and told[-1] is Urgency.AHEAD
+        assert stored[0] is not Urgency.AHEAD and stored[-1] is Urgency.AHEAD
 
 
 def test_what_the_server_says_of_itself(tiny, house) -> None:
@@ -150,9 +150,9 @@ def test_observing_and_asking_apart_is_a_turn_in_two_messages(tiny, house, one_t
         assert client.ask(seen).disagreement is None
         got = [client.ask(Predict(session=name, sequence=2, sent_s=0.0)).actions]
         later = step(tiny, name, 2)
-        told = client.ask(replace(seen, sequence=3, images=later.images, executed=later.executed, state=None))
-        assert told.server_timing["total_ms"] > 0
-        assert told.disagreement == pytest.approx(disagreement_of(tiny, policy, later), abs=1e-5)
+        stored = client.ask(replace(seen, sequence=3, images=later.images, executed=later.executed, state=None))
+        assert stored.server_timing["total_ms"] > 0
+        assert stored.disagreement == pytest.approx(disagreement_of(tiny, policy, later), abs=1e-5)
         got.append(client.ask(Predict(session=name, sequence=4, sent_s=0.0)).actions)
         for one, other in zip(got, local(tiny, policy, 1, mode="synchronous"), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5)
@@ -203,12 +203,12 @@ def test_anothers_session(tiny, house, asking) -> None:
         thief.start()
         for message in (step(tiny, name, 2), Stop(session=name)):
             assert refused(thief, message).code == "not_your_session"
-        with pytest.raises(RefusalError) as told:
+        with pytest.raises(RefusalError) as stored:
             thief.start(session=name, token="guess")
-        assert told.value.code == "not_your_session"
-        with pytest.raises(RefusalError) as told:
+        assert stored.value.code == "not_your_session"
+        with pytest.raises(RefusalError) as stored:
             thief.start(session="nobody", token="guess")
-        assert told.value.code == "unknown_session"
+        assert stored.value.code == "unknown_session"
         with pytest.raises(RefusalError, match="one without the other"):
             thief.start(session=name)
     assert client.ask(step(tiny, name, 2)).sequence == 2
@@ -259,9 +259,9 @@ def test_a_turn_that_cannot_be_leaves_the_session_as_it_was(tiny, house, changes
     with house.Raw(server.address) as client:
         name = client.start().session
         client.ask(begin(tiny, name))
-        with pytest.raises(RefusalError, match=complaint) as told:
+        with pytest.raises(RefusalError, match=complaint) as stored:
             client.ask(replace(step(tiny, name, 2), **changes(tiny)))
-        assert told.value.code == code
+        assert stored.value.code == code
         assert client.ask(step(tiny, name, 2)).sequence == 2
 
 
@@ -319,19 +319,19 @@ def test_sessions_that_cannot_be(tiny, house) -> None:
             ({"mode": "odd"}, "bad_message"),
             ({"mode": "grounded"}, "bad_message"),
         ):
-            with pytest.raises(RefusalError) as told:
+            with pytest.raises(RefusalError) as stored:
                 client.start(**changes)
-            assert told.value.code == code
+            assert stored.value.code == code
         first = client.start(mode="synchronous")  # what was refused kept no place
-        with pytest.raises(RefusalError, match="sessions of this client") as told:
+        with pytest.raises(RefusalError, match="sessions of this client") as stored:
             client.start(mode="synchronous")
-        assert told.value.code == "busy"
+        assert stored.value.code == "busy"
         with house.Raw(server.address) as second:
             second.start(mode="synchronous")
             with house.Raw(server.address) as third:
-                with pytest.raises(RefusalError, match="sessions; got: 2") as told:
+                with pytest.raises(RefusalError, match="sessions; got: 2") as stored:
                     third.start(mode="synchronous")
-                assert told.value.code == "busy"
+                assert stored.value.code == "busy"
         wait_until(lambda: server.host.num_connections == 1)
         with house.Raw(server.address) as fourth:  # the one that was abandoned makes room
             fourth.start(mode="synchronous")
@@ -345,9 +345,9 @@ def test_a_session_for_which_there_is_no_memory_keeps_no_place(tiny, house, monk
     server = house.server(tiny.policy())
     monkeypatch.setattr("foreact.policy.policy.Policy.start", fail)
     with house.Raw(server.address) as client:
-        with pytest.raises(RefusalError) as told:
+        with pytest.raises(RefusalError) as stored:
             client.start(mode="synchronous")
-        assert told.value.code == "busy" and len(server.host.sessions) == 0
+        assert stored.value.code == "busy" and len(server.host.sessions) == 0
         monkeypatch.undo()
         assert client.start(mode="synchronous").sequence == 0
 
@@ -394,9 +394,9 @@ def test_a_session_that_breaks_is_ended_and_the_others_go_on(tiny, house, monkey
         fails(monkeypatch, bad)
         for client, name in zip((one, other), names, strict=True):
             client.socket.send(encode(step(tiny, name, 2)))
-        with pytest.raises(RefusalError) as told:
+        with pytest.raises(RefusalError) as stored:
             read_reply(one.socket.recv(timeout=10))
-        assert told.value.code == "internal" and "its log says why" in str(told.value)
+        assert stored.value.code == "internal" and "its log says why" in str(stored.value)
         assert read_reply(other.socket.recv(timeout=10)).sequence == 2
         assert refused(one, step(tiny, names[0], 2)).code == "unknown_session"
 
@@ -484,8 +484,8 @@ def test_numbers_that_no_robot_means_are_the_clients_error(tiny, house, observed
     with house.Raw(house.server(tiny.policy()).address) as client:
         assert "bad_observation" in client.infer(observed() | {"observation/state": absurd})
         name = client.start(mode="synchronous").session
-        told = refused(client, begin(tiny, name, state=absurd))
-        assert told.code == "bad_observation" and "largest number in state; got: 3e+38" in str(told)
+        stored = refused(client, begin(tiny, name, state=absurd))
+        assert stored.code == "bad_observation" and "largest number in state; got: 3e+38" in str(stored)
         client.ask(begin(tiny, name))
         executed = tiny.actions(8)
         executed[0, 0] = -3e38

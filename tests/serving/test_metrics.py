@@ -11,17 +11,17 @@ def test_every_value_is_under_its_servers_name() -> None:
     servers["b"].count_chunk({"imagine": 0.02e3}, None, late=False)
     servers["b"].sessions.set(3)
     text = merge({name: metrics.text() for name, metrics in servers.items()}).decode()
-    told = {
+    stored = {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
-    assert told["foreact_chunks_total", ("replica", "a")] == told["foreact_chunks_total", ("replica", "b")] == 1
-    assert told["foreact_late_chunks_total", ("replica", "a")] == 1
-    assert told["foreact_late_chunks_total", ("replica", "b")] == 0
-    assert told["foreact_sessions", ("replica", "b")] == 3
+    assert stored["foreact_chunks_total", ("replica", "a")] == stored["foreact_chunks_total", ("replica", "b")] == 1
+    assert stored["foreact_late_chunks_total", ("replica", "a")] == 1
+    assert stored["foreact_late_chunks_total", ("replica", "b")] == 0
+    assert stored["foreact_sessions", ("replica", "b")] == 3
     for le, count in (("0.01", 0), ("0.03", 1)):
-        assert told["foreact_stage_seconds_bucket", ("le", le), ("replica", "b"), ("stage", "imagine")] == count
+        assert stored["foreact_stage_seconds_bucket", ("le", le), ("replica", "b"), ("stage", "imagine")] == count
     assert text.count("# TYPE foreact_stage_seconds histogram") == 1
 
 

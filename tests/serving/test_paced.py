@@ -199,10 +199,10 @@ def test_a_large_message_of_a_wrong_type_is_refused_before_it_is_converted(tiny,
     server = house.server(tiny.policy())
     numbers = np.ones(400_000, ">f8")
     with house.Raw(server.address) as client:
-        told = client.infer(observed() | {"observation/images/top": numbers})
-        assert "bad_observation" in told and "uint8" in told
-        told = client.infer(observed() | {"observation/state": numbers})
-        assert "bad_observation" in told and "state" in told
+        stored = client.infer(observed() | {"observation/images/top": numbers})
+        assert "bad_observation" in stored and "uint8" in stored
+        stored = client.infer(observed() | {"observation/state": numbers})
+        assert "bad_observation" in stored and "state" in stored
         assert client.infer(observed())["actions"].shape == (8, 3)
 
 

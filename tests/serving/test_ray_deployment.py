@@ -87,7 +87,7 @@ class Cluster:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
-    def told(self, metric: str) -> dict[str, float]:
+    def stored(self, metric: str) -> dict[str, float]:
         """A metric of every replica."""
         status, text = self.get("/metrics", **BEARER)
         assert status == 200
@@ -311,7 +311,7 @@ def test_a_replica_is_killed_under_robots_that_are_driven(tiny, cluster, clients
     assert len(commands) == 96 and are_given_once(commands) and len(np.unique(commands[48:], axis=0)) > 8
     assert not np.allclose(commands, undisturbed)  # it did begin anew
     np.testing.assert_allclose(beside_commands, undisturbed, atol=1e-4)
-    print(f"longest answer: killed {max(took_s):.2f} s, beside it {max(beside_s):.2f} s")
+    print(f"longest answer: killed {max(took_s):.2f} s, next to it {max(beside_s):.2f} s")
     assert max(took_s) < 10.0
     cluster.wait_for(2)  # Ray starts another in its place
     assert dying not in cluster.told("foreact_sessions")

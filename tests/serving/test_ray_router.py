@@ -25,8 +25,8 @@ def router() -> ReturningRouter:
 
 
 def request(name: str, number: str = "1") -> PendingRequest:
-    told = Mock(session_id=name, internal_request_id=number)
-    return Mock(PendingRequest, metadata=told, routing_context=Mock(should_backoff=False))
+    stored = Mock(session_id=name, internal_request_id=number)
+    return Mock(PendingRequest, metadata=stored, routing_context=Mock(should_backoff=False))
 
 
 def choose(router, pending, replicas=REPLICAS) -> list[str]:

@@ -126,17 +126,17 @@ def test_a_server_started_anew_begins_from_what_was_seen_last(tiny, house, one_t
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_the_state_of_a_session_begun_anew(tiny, house, told: bool) -> None:
+def test_the_state_of_a_session_begun_anew(tiny, house, stored: bool) -> None:
     """What `read_state` says; else the last command, if commands are states; else the first state."""
     server = house.server(tiny.policy())
-    read_state = (lambda: np.ones(3)) if told else None
+    read_state = (lambda: np.ones(3)) if stored else None
     with Client(server.address, "push", mode="synchronous", read_state=read_state) as client:
         client.begin(observation(tiny))
         first = client._state
         client._last_command = np.full(3, 0.5, np.float32)
-        assert np.array_equal(client._present_state(), np.ones(3) if told else np.full(3, 0.5))
+        assert np.array_equal(client._present_state(), np.ones(3) if stored else np.full(3, 0.5))
         object.__setattr__(client.facts, "state_is_action", False)
-        assert np.array_equal(client._present_state(), np.ones(3) if told else first)
+        assert np.array_equal(client._present_state(), np.ones(3) if stored else first)
 
 
 def test_a_server_restarted_under_a_robot_that_is_driven(tiny, house) -> None:

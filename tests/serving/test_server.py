@@ -37,10 +37,10 @@ def get(server, path: str, **headers) -> tuple[int, str]:
 def health(server, status: int) -> str:
     """Return what is told of the server's health once it has that status, which must be soon."""
     until_s = time.monotonic() + 10
-    while (told := get(server, "/healthz"))[0] != status:
-        assert time.monotonic() < until_s, told
+    while (stored := get(server, "/healthz"))[0] != status:
+        assert time.monotonic() < until_s, stored
         time.sleep(0.02)
-    return told[1]
+    return stored[1]
 
 
 def test_pages(tiny, house, observed) -> None:
@@ -52,7 +52,7 @@ def test_pages(tiny, house, observed) -> None:
         client.infer({"prompt": "push"})
         status, text = get(server, "/metrics", Authorization=f"Bearer {TOKEN}")
     assert status == 200
-    told = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    stored = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     expected = {
         "foreact_chunks_total": 1,
         "foreact_connections": 1,
@@ -61,7 +61,7 @@ def test_pages(tiny, house, observed) -> None:
         'foreact_errors_total{code="unauthorized"}': 1,
         'foreact_stage_seconds_count{stage="imagine"}': 1,
     }
-    assert {name: float(told[name]) for name in expected} == expected
+    assert {name: float(stored[name]) for name in expected} == expected
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_as_many_connections_as_may_be(tiny, house) -> None:
 
 
 def test_what_one_does_does_not_harm_another(tiny, house, observed) -> None:
-    """Garbage, a message far too large, one cut off in the middle, a flood: each beside a robot that goes on."""
+    """Garbage, a message far too large, one cut off in the middle, a flood: each next to a robot that goes on."""
     server = house.server(tiny.policy(), limits={"message_bytes": 100_000, "messages_per_s": 500.0})
     rng = np.random.default_rng(0)
     with house.Raw(server.address) as robot:
@@ -227,9 +227,9 @@ def test_ending_finishes_what_is_being_answered(tiny, house, observed, monkeypat
     with pytest.raises(InvalidStatus) as refused:
         connect(server.address)
     assert refused.value.response.status_code == 503
-    with pytest.raises(RefusalError) as told:
+    with pytest.raises(RefusalError) as stored:
         idle.ask(Predict(session=started.session, sequence=1, sent_s=0.0))
-    assert told.value.code == "shutting_down"
+    assert stored.value.code == "shutting_down"
     thread.join()
     ending.join()
     assert answers[0]["actions"].shape == (8, 3)

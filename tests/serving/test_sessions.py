@@ -149,6 +149,6 @@ def test_a_robot_that_moves_in_real_time_is_never_ahead(period_s: float) -> None
 @pytest.mark.parametrize("moved_s", [0.0, 0.32, 1.28])
 def test_a_flood_is_ahead_soon_and_until_it_has_stood_still(moved_s: float) -> None:
     pace = Pace()
-    told = [pace.is_ahead(moved_s, 100.0 + 0.02 * turn) for turn in range(100)]
-    assert not told[0] and told[-1] and sum(told) > 50
+    stored = [pace.is_ahead(moved_s, 100.0 + 0.02 * turn) for turn in range(100)]
+    assert not stored[0] and stored[-1] and sum(stored) > 50
     assert not pace.is_ahead(0.32, 100.0 + 200 * 1.28)

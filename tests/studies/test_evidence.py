@@ -128,9 +128,9 @@ def test_what_was_kept_of_other_settings_is_not_taken_for_these(docs, tmp_path) 
     shutil.copytree(docs / FOLDER, tmp_path / FOLDER)
     (tmp_path / FOLDER / LEDGER_FILE).unlink()
     path = tmp_path / FOLDER / "imagination.json"
-    told = json.loads(path.read_text())
-    told["cells"][3]["folder"] = "evaluation/0123456789abcdef"
-    path.write_text(json.dumps(told))
+    stored = json.loads(path.read_text())
+    stored["cells"][3]["folder"] = "evaluation/0123456789abcdef"
+    path.write_text(json.dumps(stored))
     gather(Store(tmp_path / "store"), tmp_path)
     now = json.loads(path.read_text())
     assert [cell["is_done"] for cell in now["cells"]] == [True] * 3 + [False] + [True] * 4

@@ -1,4 +1,4 @@
-from foreact.studies.jobs import RETRY_S, Agenda, News, estimate_s, jobs_of
+from foreact.studies.jobs import RETRY_S, JobQueue, WorkEvent, estimate_s, jobs_of
 
 
 def names(jobs) -> list[str]:
@@ -31,40 +31,40 @@ def test_estimates_follow_the_pace(store, counting) -> None:
 
 def test_a_job_begins_when_all_it_needs_is_done(store, counting) -> None:
     first = counting("first")
-    agenda = Agenda(jobs_of([counting("then", first=(first,)), counting("alone")], store))
-    begun = [agenda.next(), agenda.next(), agenda.next()]
+    queue = JobQueue(jobs_of([counting("then", first=(first,)), counting("alone")], store))
+    begun = [queue.next(), queue.next(), queue.next()]
     assert names(begun[:2]) == ["first", "alone"] and begun[2] is None
-    agenda.hear(News(job=begun[0], state="working", done=1))
-    assert agenda.next() is None
-    agenda.hear(News(job=begun[0], state="done"))
-    assert names([agenda.next()]) == ["then"]
-    assert not agenda.is_waiting and names(agenda.left()) == ["then", "alone"]
+    queue.hear(WorkEvent(job=begun[0], state="working", done=1))
+    assert queue.next() is None
+    queue.hear(WorkEvent(job=begun[0], state="done"))
+    assert names([queue.next()]) == ["then"]
+    assert not queue.is_waiting and names(queue.left()) == ["then", "alone"]
 
 
 def test_what_needs_a_failed_job_never_begins(store, counting) -> None:
     first = counting("first")
     second = counting("second", first=(first,))
-    agenda = Agenda(jobs_of([counting("third", first=(second,)), counting("alone")], store))
-    failing = agenda.next()
-    agenda.hear(News(job=failing, state="failed", figures="it broke"))
-    assert names([agenda.next()]) == ["alone"]
-    assert agenda.next() is None and not agenda.is_waiting
-    assert agenda.failed == {failing.key: "it broke"} and names(agenda.left()) == ["second", "third", "alone"]
+    queue = JobQueue(jobs_of([counting("third", first=(second,)), counting("alone")], store))
+    failing = queue.next()
+    queue.hear(WorkEvent(job=failing, state="failed", figures="it broke"))
+    assert names([queue.next()]) == ["alone"]
+    assert queue.next() is None and not queue.is_waiting
+    assert queue.failed == {failing.key: "it broke"} and names(queue.left()) == ["second", "third", "alone"]
 
 
 def test_what_follows_a_finished_job_is_waited_for_while_another_process_does_it(store, counting) -> None:
     first = counting("first")
-    agenda = Agenda(jobs_of([counting("then", first=(first,))], store))
-    agenda.hear(News(job=agenda.next(), state="done"))
-    agenda.hear(News(job=agenda.next(), state="elsewhere"))
-    assert agenda.next() is None and agenda.is_waiting
+    queue = JobQueue(jobs_of([counting("then", first=(first,))], store))
+    queue.hear(WorkEvent(job=queue.next(), state="done"))
+    queue.hear(WorkEvent(job=queue.next(), state="elsewhere"))
+    assert queue.next() is None and queue.is_waiting
 
 
 def test_what_another_process_does_is_looked_at_again(store, counting, monkeypatch) -> None:
     now = [100.0]
     monkeypatch.setattr("foreact.studies.jobs.time.monotonic", lambda: now[0])
-    agenda = Agenda(jobs_of([counting("a")], store))
-    agenda.hear(News(job=agenda.next(), state="elsewhere"))
-    assert agenda.next() is None and agenda.is_waiting
+    queue = JobQueue(jobs_of([counting("a")], store))
+    queue.hear(WorkEvent(job=queue.next(), state="elsewhere"))
+    assert queue.next() is None and queue.is_waiting
     now[0] += RETRY_S
-    assert names([agenda.next()]) == ["a"] and not agenda.is_waiting
+    assert names([queue.next()]) == ["a"] and not queue.is_waiting

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from foreact.errors import NotInstalledError
-from foreact.studies.jobs import News, jobs_of
+from foreact.studies.jobs import WorkEvent, jobs_of
 from foreact.studies.over_ray import run_over_ray
 
 
@@ -47,12 +47,12 @@ def test_jobs_are_done_in_order_and_a_lost_machine_stops_no_other(store, countin
     monkeypatch.setitem(sys.modules, "ray", ray)
     shared = counting("shared")
     wanted = [counting(name, first=(shared,)) for name in "abc"]
-    news: list[News] = []
-    outcome = run_over_ray(jobs_of(wanted, store), store, address="auto", on_news=news.append)
+    events: list[WorkEvent] = []
+    outcome = run_over_ray(jobs_of(wanted, store), store, address="auto", on_event=events.append)
     assert list(outcome.failed.values()) == ["the machine is gone"] and not outcome.left
     assert [store.is_done(work) for work in wanted] == [True, False, True]
     assert ray.asked == [{"num_cpus": 1, "num_gpus": 0, "max_retries": 0}]
-    assert [each.state for each in news if each.job.work.name == "a"] == ["begun", "done"]
+    assert [each.state for each in events if each.job.work.name == "a"] == ["begun", "done"]
     assert run_over_ray(jobs_of(wanted, store), store, address="auto", budget_s=0.0).left
 
 
@@ -68,13 +68,13 @@ def test_no_more_jobs_are_begun_than_there_are_gpus_for(store, counting, monkeyp
     monkeypatch.setitem(sys.modules, "ray", FakeRay(CPU=16.0, GPU=1.0))
     under_way, most = 0, 0
 
-    def hear(news: News) -> None:
+    def hear(event: WorkEvent) -> None:
         nonlocal under_way, most
-        under_way += {"begun": 1, "done": -1}[news.state]
+        under_way += {"begun": 1, "done": -1}[event.state]
         most = max(most, under_way)
 
     jobs = jobs_of([counting(name) for name in "abcd"], store)
-    run_over_ray(jobs, store, address="auto", device="cuda", gpus_per_job=gpus, on_news=hear)
+    run_over_ray(jobs, store, address="auto", device="cuda", gpus_per_job=gpus, on_event=hear)
     assert most == at_once
 
 

@@ -50,12 +50,11 @@ def data(tiny, tmp_path_factory) -> Recorded:
 def training(tiny, vae, data) -> TrainingRun:
     recipe = Recipe(
         embodiment=str(ROBOT),
-        text_dim=8,
         transformer=tiny.sizes(),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=2, micro_batch=2, max_frames=6, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=3, learning_rate=1e-2, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         num_held_out=1,
     )
     return TrainingRun(recipe=recipe, data=(data,), vae=vae)
@@ -67,7 +66,6 @@ def study(training, data) -> Study:
     reacting = replace(
         settings,
         batch=replace(settings.batch, imagines=False),
-        inference=replace(settings.inference, imagines=False),
     )
     policies = {"imagines": training, "reacts": replace(training, recipe=reacting)}
     measures = {
@@ -152,8 +150,8 @@ def test_a_policy_goes_on_from_another_and_latents_are_encoded_once(training, tr
     cache = LatentCache(EpisodeDataset(data.folder), tiny.vae(), tiny.embodiment())
     times = [cache.path(number).stat().st_mtime_ns for number in range(4)]
     assert perform(further, trained, "cpu", lambda *_: None)[0] == "done"
-    told = json.loads((trained.folder(further) / "policy" / "config.json").read_text())
-    assert "initial" in told["provenance"]
+    stored = json.loads((trained.folder(further) / "policy" / "config.json").read_text())
+    assert "initial" in stored["provenance"]
     assert [cache.path(number).stat().st_mtime_ns for number in range(4)] == times
 
 
@@ -190,14 +188,13 @@ def test_a_run_is_the_same_wherever_its_files_lie(training, vae, data, tmp_path)
 
 def test_a_setting_that_is_not_set_does_not_count(training) -> None:
     """So one that is added later, unset, leaves the names of older runs alone."""
-    assert "num_episodes" not in training.told()["recipe"] and "layout" not in training.told()["recipe"]
+    assert "num_episodes" not in training.fingerprint()["recipe"] and "layout" not in training.fingerprint()["recipe"]
 
 
 def test_longer_trainings_are_expected_to_take_longer(training) -> None:
     longer = replace(training.recipe, optimization=replace(training.recipe.optimization, num_steps=6))
     assert replace(training, recipe=longer).expected_s == pytest.approx(2 * training.expected_s)
     reacting = replace(training.recipe, batch=replace(training.recipe.batch, imagines=False))
-    reacting = replace(reacting, inference=replace(reacting.inference, imagines=False))
     assert replace(training, recipe=reacting).expected_s < training.expected_s
 
 
@@ -210,7 +207,7 @@ def test_folders_by_name() -> None:
 
 def test_a_dataset_that_is_not_there_is_refused(tmp_path) -> None:
     with pytest.raises(DatasetError, match="record it"):
-        Recorded(folder=str(tmp_path)).told()
+        Recorded(folder=str(tmp_path)).fingerprint()
 
 
 def test_demonstrations_are_recorded_once(store, monkeypatch) -> None:

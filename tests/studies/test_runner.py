@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from foreact.errors import ConfigurationError
-from foreact.studies.jobs import News, jobs_of
+from foreact.studies.jobs import WorkEvent, jobs_of
 from foreact.studies.runner import interrupts_held, run
 from foreact.studies.store import Store, lock
 
@@ -34,15 +34,15 @@ def is_free(folder: Path) -> bool:
 def test_jobs_are_spread_told_and_done_once(store, counting, log) -> None:
     shared = counting("shared")
     wanted = [counting(name, first=(shared,), pause_s=0.05) for name in "abc"]
-    news: list[News] = []
-    outcome = run(jobs_of(wanted, store), store, workers=2, on_news=news.append)
+    events: list[WorkEvent] = []
+    outcome = run(jobs_of(wanted, store), store, workers=2, on_event=events.append)
     assert not outcome.failed and not outcome.left
     assert all(store.is_done(work) for work in wanted)
     assert len(lines(log)) == len(set(lines(log))) == 4 * 3
     assert lines(log)[:3] == ["shared 1", "shared 2", "shared 3"]
-    of_a = [(each.state, each.done) for each in news if each.job.work.name == "a"]
+    of_a = [(each.state, each.done) for each in events if each.job.work.name == "a"]
     assert of_a == [("begun", 0), *(("working", n) for n in range(4)), ("done", 3)]
-    states = [(each.state, each.job.work.name) for each in news]
+    states = [(each.state, each.job.work.name) for each in events]
     assert states.index(("begun", "b")) < states.index(("done", "a"))  # two at a time
     again = run(jobs_of(wanted, store), store, workers=2)
     assert not again.failed and len(lines(log)) == 12
@@ -82,13 +82,13 @@ def test_a_worker_killed_loses_the_unit_in_progress_and_no_other_job(store, coun
 
 
 def test_a_worker_killed_between_two_jobs_is_replaced(store, counting) -> None:
-    def kill(news: News) -> None:
-        if news.state == "done" and news.job.work.name == "a":
+    def kill(event: WorkEvent) -> None:
+        if event.state == "done" and event.job.work.name == "a":
             (process,) = multiprocessing.active_children()
             process.kill()
             process.join()
 
-    outcome = run(jobs_of([counting("a"), counting("b")], store), store, on_news=kill)
+    outcome = run(jobs_of([counting("a"), counting("b")], store), store, on_event=kill)
     assert not outcome.failed and store.is_done(counting("b"))
 
 
@@ -140,13 +140,13 @@ def test_a_spent_budget_begins_nothing_more(store, counting) -> None:
 
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(store, counting, log) -> None:
-    def interrupt(news: News) -> None:
-        if news.done == 2:
+    def interrupt(event: WorkEvent) -> None:
+        if event.done == 2:
             raise KeyboardInterrupt
 
     long = counting("long", size=5, pause_s=0.1)
     with pytest.raises(KeyboardInterrupt):
-        run(jobs_of([long], store), store, on_news=interrupt)
+        run(jobs_of([long], store), store, on_event=interrupt)
     with lock(store.folder(long)) as mine:
         assert mine
     run(jobs_of([long], store), store)

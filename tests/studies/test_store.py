@@ -13,9 +13,9 @@ def nothing(done: int, total: int, figures: str) -> None:
 
 
 def test_work_is_done_once_and_its_settings_can_be_read(store, counting, log) -> None:
-    told = []
-    assert store.perform(counting("a"), "cpu", lambda *news: told.append(news))
-    assert told == [(0, 3, ""), (1, 3, "at 1"), (2, 3, "at 2"), (3, 3, "at 3")]
+    stored = []
+    assert store.perform(counting("a"), "cpu", lambda *event: stored.append(event))
+    assert stored == [(0, 3, ""), (1, 3, "at 1"), (2, 3, "at 2"), (3, 3, "at 3")]
     folder = store.folder(counting("a"))
     assert json.loads((folder / "config.json").read_text())["settings"] == {"name": "a", "first": []}
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from foreact.errors import ConfigurationError
 from foreact.files import write_whole
 from foreact.studies.store import Store
-from foreact.studies.work import Tell, Work
+from foreact.studies.work import OnProgress, Work
 
 COUNT_FILE = "count.txt"
 
@@ -35,16 +35,16 @@ class Counting:
     def title(self) -> str:
         return f"counting {self.name}"
 
-    def told(self) -> dict[str, Any]:
-        return {"name": self.name, "first": [each.told() for each in self.first]}
+    def fingerprint(self) -> dict[str, Any]:
+        return {"name": self.name, "first": [each.fingerprint() for each in self.first]}
 
     def needs(self) -> Sequence[Work]:
         return self.first
 
-    def perform(self, folder: Path, store: Store, device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: Store, device: str, on_progress: OnProgress) -> None:
         path = folder / COUNT_FILE
         count = int(path.read_text()) if path.exists() else 0
-        tell(count, self.size, "")
+        on_progress(count, self.size, "")
         while count < self.size:
             if count == self.fails_at:
                 raise ConfigurationError("toy", got=self.name) if self.error == "settings" else ZeroDivisionError("oh")
@@ -53,4 +53,4 @@ class Counting:
             with Path(self.log).open("a") as file:
                 file.write(f"{self.name} {count}\n")
             write_whole(path, str(count).encode())
-            tell(count, self.size, f"at {count}")
+            on_progress(count, self.size, f"at {count}")

@@ -28,7 +28,7 @@ from foreact.training.run import POLICY_FOLDER, STATE_FILE, Progress
 from foreact.transformer.masks import ChunkLayout
 
 CONFIG = DistillationConfig(
-    num_steps=4, global_batch=3, micro_batch=2, max_frames=6, num_held_out=1, save_every=2, judge_every=3
+    num_steps=4, global_batch=3, micro_batch=2, max_frames=6, num_held_out=1, save_every=2, eval_every=3
 )
 
 
@@ -161,10 +161,10 @@ def finished(tiny, dataset, tmp_path_factory) -> Path:
 
 def test_a_distilled_policy_is_a_policy_that_says_what_it_came_from(tiny, finished, one_thread) -> None:
     teacher, student = tiny.policy(video_steps=4, action_steps=3), load(finished / POLICY_FOLDER)
-    assert (student.config.video_steps, student.config.action_steps, student.config.few_steps) == (2, 1, True)
+    assert (student.config.video_steps, student.config.action_steps, student.config.trained.few_steps) == (2, 1, True)
     assert student.codec.to_dict() == teacher.codec.to_dict()
-    told = json.loads((finished / POLICY_FOLDER / "config.json").read_text())["provenance"]["initial"]
-    assert told == {"distilled_from": "teacher", "weights": teacher.digest()} and student.digest() != teacher.digest()
+    stored = json.loads((finished / POLICY_FOLDER / "config.json").read_text())["provenance"]["initial"]
+    assert stored == {"distilled_from": "teacher", "weights": teacher.digest()} and student.digest() != teacher.digest()
     session = apply_schedule(student, "one").start("push it")
     apply_schedule(student, "one").observe_first(session, tiny.images(1), np.array([0.5, 0.4, 0.6], np.float32))
     assert np.isfinite(apply_schedule(student, "one").predict(session).actions).all()
@@ -199,7 +199,7 @@ def test_another_teacher_does_not_go_on_with_a_run(tiny, dataset, finished) -> N
 def test_a_reactive_policy_is_distilled_too(tiny, dataset, tmp_path, one_thread) -> None:
     run(tiny, tiny.policy(imagines=False, action_steps=4), dataset, tmp_path / "r", num_steps=2)
     config = load(tmp_path / "r" / POLICY_FOLDER).config
-    assert (config.imagines, config.action_steps, config.few_steps) == (False, 1, True)
+    assert (config.trained.imagines, config.action_steps, config.trained.few_steps) == (False, 1, True)
 
 
 def test_what_a_policy_can_do_is_practised_on(tiny) -> None:
@@ -233,4 +233,4 @@ def test_the_command_distils_and_says_what_to_do_next(tiny, dataset, tmp_path, c
     said = " ".join(capsys.readouterr().out.split())
     assert "From 3 video steps to s = 1, guidance 1; 2 action steps to 2 video steps" in said
     assert "step 2 of 2" in said and "foreact evaluate" in said
-    assert load(tmp_path / "r" / POLICY_FOLDER).config.few_steps
+    assert load(tmp_path / "r" / POLICY_FOLDER).config.trained.few_steps

@@ -34,12 +34,11 @@ def text_dim() -> int:
 def recipe(tiny, text_dim: int, monkeypatch: pytest.MonkeyPatch) -> Recipe:
     recipe = Recipe(
         embodiment=str(ROBOT),
-        text_dim=text_dim,
         transformer=tiny.sizes(text_dim=text_dim, text_length=24),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=2, micro_batch=2, max_frames=4, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=2, learning_rate=1e-3, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         num_held_out=1,
     )
     monkeypatch.setitem(init.RECIPES, "toy", lambda: recipe)
@@ -79,8 +78,8 @@ def test_training_begins_from_them_and_the_policy_carries_its_text_encoder(
         policy.observe_first(session, tiny.images(1), np.array([0.5, 0.4, 0.6], np.float32))
         actions.append(policy.predict(session).actions)
     assert np.isfinite(actions).all() and not np.array_equal(*actions)
-    told = json.loads((tmp_path / "run" / POLICY_FOLDER / "config.json").read_text())
-    assert told["provenance"]["initial"]["preset"] == "toy" and told["text_encoder"] == {"kind": "umt5"}
+    details = json.loads((tmp_path / "run" / POLICY_FOLDER / "config.json").read_text())
+    assert details["provenance"]["initial"]["preset"] == "toy" and details["text_encoder"] == {"kind": "umt5"}
 
 
 def test_a_recipe_with_a_large_text_encoder_needs_them(tiny, recipe: Recipe) -> None:
@@ -104,12 +103,11 @@ def test_a_policy_is_gone_on_from(tiny, tmp_path: Path) -> None:
     list(LatentCache(dataset, tiny.vae(), tiny.embodiment()).encode_missing())
     first = Recipe(
         embodiment=str(ROBOT),
-        text_dim=8,
         transformer=tiny.sizes(),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=2, micro_batch=2, max_frames=4, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=2, learning_rate=1e-3, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         num_held_out=1,
     )
     list(train(first, [dataset], tiny.vae(), tmp_path / "first"))
@@ -117,40 +115,26 @@ def test_a_policy_is_gone_on_from(tiny, tmp_path: Path) -> None:
     second = replace(
         first,
         corruption=CorruptionConfig(forward_dynamics_probability=0.5),
-        inference=replace(first.inference, forward_dynamics=True),
     )
     begun, stored = begin(second, tiny.vae(), policy), dict(TensorFolder.open(policy, "model").items())
     assert all(torch.equal(value, stored[name]) for name, value in begun.model.state_dict().items())
     assert begun.text_encoder == load(policy).networks.text_encoder and begun.text_files is None
     list(train(second, [dataset], tiny.vae(), tmp_path / "second", initial=policy))
-    told = json.loads((tmp_path / "second" / POLICY_FOLDER / "config.json").read_text())
-    assert told["provenance"]["initial"]["steps"] == 2 and told["inference"]["forward_dynamics"]
-
-
-def test_what_is_learned_is_what_is_claimed(recipe: Recipe) -> None:
-    for name, probability in (
-        ("forward_dynamics", "forward_dynamics_probability"),
-        ("action_prefixes", "action_prefix_probability"),
-    ):
-        claimed = replace(recipe.inference, **{name: True})
-        learned = replace(recipe.corruption, **{probability: 0.5})
-        for change in ({"inference": claimed}, {"corruption": learned}):
-            with pytest.raises(ConfigurationError, match=name):
-                replace(recipe, **change)
-        assert replace(recipe, inference=claimed, corruption=learned).inference == claimed
+    details = json.loads((tmp_path / "second" / POLICY_FOLDER / "config.json").read_text())
+    assert details["provenance"]["initial"]["steps"] == 2 and details["trained_for"]["forward_dynamics"]
 
 
 def test_other_folders_are_refused(recipe: Recipe, initial: Path) -> None:
     path = initial / "config.json"
-    told = json.loads(path.read_text())
+    details = json.loads(path.read_text())
     for change in ({"format": "foreact-policy-0"}, {"transformer": {"depth": 3}}):
-        path.write_text(json.dumps(told | change))
+        path.write_text(json.dumps(details | change))
         with pytest.raises(CheckpointError):
             load_initial(initial, recipe.transformer)
 
 
 @pytest.mark.parametrize(
-    ("preset", "shard_gb", "complaint"), [("tiny", 1.0, "trained from nothing"), ("toy", 0.0, "shard_gb")]
+    ("preset", "shard_gb", "complaint"), [("tiny", 1.0, "trained from scratch"), ("toy", 0.0, "shard_gb")]
 )
 def test_init_refuses_what_cannot_be(
     recipe: Recipe, tmp_path: Path, preset: str, shard_gb: float, complaint: str

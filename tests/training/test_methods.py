@@ -1,4 +1,4 @@
-"""Training of a part: adapters beside frozen weights, or the action stream alone."""
+"""Training of a part: adapters next to frozen weights, or the action stream alone."""
 
 import json
 from dataclasses import replace
@@ -43,17 +43,16 @@ def base(tiny, tmp_path_factory) -> Path:
 def recipe_of(tiny, method: str = "lora", *, num_steps: int = 4, **changes) -> Recipe:
     return Recipe(
         embodiment=ROBOT,
-        text_dim=8,
         transformer=tiny.sizes(**changes),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=3, micro_batch=2, max_frames=6, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=num_steps, learning_rate=1e-2, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         method=method,
         adapters=AdapterConfig(rank=3, alpha=6),
         num_held_out=1,
         save_every=2,
-        judge_every=9,
+        eval_every=9,
     )
 
 
@@ -145,8 +144,8 @@ def test_adapters_are_refused_beside_another_base(tiny, dataset, base, tmp_path,
     tiny.policy(networks=replace(tiny.networks(), model=tiny.model(seed=5))).save_pretrained(other)
     with pytest.raises(CheckpointError, match=r"another configuration.*frozen: "):
         run(tiny, recipe_of(tiny), dataset, tmp_path / "r", other)
-    told = json.loads((tmp_path / "r" / POLICY_FOLDER / "config.json").read_text())["provenance"]
-    assert told["recipe"]["method"] == "lora" and len(told["frozen"]) == 16
+    stored = json.loads((tmp_path / "r" / POLICY_FOLDER / "config.json").read_text())["provenance"]
+    assert stored["recipe"]["method"] == "lora" and len(stored["frozen"]) == 16
 
 
 def test_the_digest_is_of_the_frozen_weights_alone(tiny) -> None:

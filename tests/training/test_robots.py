@@ -74,15 +74,14 @@ def parts(tiny, single, tmp_path_factory) -> list[Part]:
 def recipe(tiny) -> Recipe:
     return Recipe(
         embodiment=TOY,
-        text_dim=8,
         transformer=tiny.sizes(),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=4, micro_batch=4, max_frames=6, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=4, learning_rate=1e-2, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         num_held_out=1,
         save_every=2,
-        judge_every=2,
+        eval_every=2,
     )
 
 

@@ -16,7 +16,9 @@ from foreact.data.batch import SequenceSampler, TrainingSequence
 from foreact.data.episodes import EpisodeDataset
 from foreact.data.latents import LatentCache
 from foreact.errors import CheckpointError, ConfigurationError, DatasetError, TrainingError
+from foreact.policy.inference import InferenceChoices
 from foreact.policy.loading import load
+from foreact.policy.trained import TrainedFor
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.disk import check_disk, disk_bytes
 from foreact.training.optimization import OptimizationConfig
@@ -39,15 +41,14 @@ def dataset(tiny, tmp_path_factory) -> EpisodeDataset:
 def recipe(tiny) -> Recipe:
     return Recipe(
         embodiment=ROBOT,
-        text_dim=8,
         transformer=tiny.sizes(),
         corruption=CorruptionConfig(),
         batch=BatchConfig(global_batch=3, micro_batch=2, max_frames=6, max_chunk=2, window=(2, 4)),
         optimization=OptimizationConfig(num_steps=5, learning_rate=1e-2, warmup_steps=1),
-        inference=tiny.inference(),
+        inference=tiny.inference().choices,
         num_held_out=1,
         save_every=2,
-        judge_every=3,
+        eval_every=3,
     )
 
 
@@ -83,7 +84,7 @@ def test_a_run_leaves_a_policy_that_acts(tiny, finished, recipe) -> None:
     folder, _ = finished
     policy = load(folder / POLICY_FOLDER)
     threshold = policy.config.disagreement_threshold
-    assert threshold > 0 and policy.config == replace(recipe.inference, disagreement_threshold=threshold)
+    assert threshold > 0 and policy.config == replace(recipe.policy_config(), disagreement_threshold=threshold)
     session = policy.start("push it")
     policy.observe_first(session, tiny.images(1), np.array([0.5, 0.4, 0.6], np.float32))
     assert np.isfinite(policy.predict(session).actions).all()
@@ -146,8 +147,8 @@ def test_a_resumed_run_keeps_its_threshold_of_disagreement(tiny, recipe, dataset
 
 def test_how_fast_the_robot_may_be_driven_is_no_matter_to_a_run(tiny, recipe, dataset, finished) -> None:
     with safe_open(finished[0] / STATE_FILE, framework="pt") as file:
-        told = json.loads(file.metadata()["configuration"])
-    assert all(set(dof) == {"name", "unit", "low", "high"} for dof in told["actions"]["embodiment"]["dofs"])
+        stored = json.loads(file.metadata()["configuration"])
+    assert all(set(dof) == {"name", "unit", "low", "high"} for dof in stored["actions"]["embodiment"]["dofs"])
 
 
 def test_killed_while_the_last_policy_is_written_the_run_is_not_finished(
@@ -321,7 +322,6 @@ def test_a_reactive_run(tiny, recipe, dataset, tmp_path) -> None:
     reactive = replace(
         recipe,
         batch=replace(recipe.batch, imagines=False),
-        inference=replace(recipe.inference, imagines=False),
         optimization=replace(recipe.optimization, num_steps=2),
     )
     progress = run(reactive, dataset, tiny, tmp_path / "r")
@@ -331,14 +331,32 @@ def test_a_reactive_run(tiny, recipe, dataset, tmp_path) -> None:
     assert run(reactive, dataset, tiny, tmp_path / "r") == []
 
 
+def test_a_recipe_says_once_what_a_network_is_trained_for(recipe) -> None:
+    corruption = CorruptionConfig(video_shift=2.0, action_shift=4.0, action_prefix_probability=0.5)
+    learned = replace(recipe, corruption=corruption, batch=replace(recipe.batch, imagines=False)).trained
+    assert learned == TrainedFor(
+        imagines=False, action_prefixes=True, video_shift=2.0, action_shift=4.0, largest_chunk=2
+    )
+    given = replace(recipe, corruption=CorruptionConfig(forward_dynamics_probability=0.5)).trained
+    assert given.forward_dynamics and not given.few_steps
+    assert replace(recipe, corruption=CorruptionConfig(action_times=(0.0, 1.0))).trained.few_steps
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
         ({"precision": "float16"}, "precision"),
-        ({"text_dim": 10}, "text_dim"),
         ({"save_every": 0}, "save_every"),
-        ({"judge_every": 0}, "judge_every"),
+        ({"eval_every": 0}, "eval_every"),
         ({"num_episodes": 0}, "num_episodes"),
+        (
+            {"inference": InferenceChoices(latent_frames_per_chunk=3)},
+            r"inference\.latent_frames_per_chunk with batch\.max_chunk.*3 with 2",
+        ),
+        (
+            {"corruption": CorruptionConfig(forward_dynamics_probability=0.5), "first_frame": "chunk"},
+            r"corruption\.forward_dynamics_probability with batch\.imagines and first_frame.*0\.5 with True and chunk",
+        ),
     ],
 )
 def test_impossible_recipes_are_refused(recipe, change: dict, named: str) -> None:
@@ -357,16 +375,16 @@ def test_an_episode_of_one_row_is_passed_over_and_named(tiny, recipe, tmp_path) 
     data = load_training_data(recipe, [dataset], tiny.vae())
     assert [sequence.num_frames for sequence in data.sources[0]] == [6, 5]
     assert data.notes == (f"passed over, too short: episode 1 of {dataset.root}",)
-    told = run(recipe, dataset, tiny, tmp_path / "run")
-    assert told[0].notes[:-1] == data.notes and not any(progress.notes for progress in told[1:])
+    details = run(recipe, dataset, tiny, tmp_path / "run")
+    assert details[0].notes[:-1] == data.notes and not any(progress.notes for progress in details[1:])
 
 
 def test_held_out_episodes_shorter_than_a_chunk_are_said_and_not_judged(tiny, recipe, tmp_path) -> None:
     """A chunk is two latent frames, eight actions; the held-out episode has five rows."""
     dataset = prepared(tiny, tmp_path / "d", (21, 17, 5))
-    told = run(recipe, dataset, tiny, tmp_path / "run")
-    assert "nothing to judge by" in told[0].notes[0]
-    assert not (tmp_path / "run/log.jsonl").exists() and all(progress.judged == "" for progress in told)
+    stored = run(recipe, dataset, tiny, tmp_path / "run")
+    assert "nothing to judge by" in stored[0].notes[0]
+    assert not (tmp_path / "run/log.jsonl").exists() and all(progress.judged == "" for progress in stored)
     load(tmp_path / "run" / POLICY_FOLDER)
 
 
@@ -404,8 +422,8 @@ def test_a_number_that_is_none_stops_training_and_tears_nothing(
 
 
 def test_disk_is_told_before_the_first_step_and_is_what_files_take(tiny, recipe, finished) -> None:
-    folder, told = finished
-    assert "states and policies take at most " in told[0].notes[-1]
+    folder, details = finished
+    assert "states and policies take at most " in details[0].notes[-1]
     numbers = sum(value.numel() for value in tiny.model().parameters())
     state, policy = (folder / STATE_FILE).stat().st_size, (folder / POLICY_FOLDER / "model.safetensors").stat().st_size
     assert 2 * (state + policy) == pytest.approx(disk_bytes(numbers, numbers, 1), rel=0.15), "headers come on top"
@@ -424,10 +442,10 @@ def test_a_run_that_would_fill_the_disk_does_not_start(tiny, recipe, dataset, tm
 
 def test_a_step_tells_tokens_and_the_time_of_its_batches(finished, tiny) -> None:
     """A step of three sequences of two to eight latent frames; its seconds are this machine's."""
-    folder, told = finished
-    assert all(step.tokens_per_s > 0 and 0 < step.data_share < 1 for step in told)
+    folder, details = finished
+    assert all(step.tokens_per_s > 0 and 0 < step.data_share < 1 for step in details)
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
-    assert len(events.Scalars("train/tokens_per_s")) == len(told) == len(events.Scalars("train/data_share"))
+    assert len(events.Scalars("train/tokens_per_s")) == len(details) == len(events.Scalars("train/data_share"))
 
 
 def test_tokens_of_a_step_are_counted(tiny, recipe) -> None:

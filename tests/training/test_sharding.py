@@ -49,23 +49,17 @@ CASES = {
 
 def recipe_of(tiny, case: str) -> Recipe:
     sizes, batch, corruption = CASES[case]
-    inference = tiny.inference(
-        imagines=batch.get("imagines", True),
-        forward_dynamics=corruption is GIVEN,
-        action_prefixes=corruption is GIVEN,
-    )
     settings = {"global_batch": 4, "micro_batch": 1, "max_frames": 8, "max_chunk": 3, "window": (2, 5)}
     return Recipe(
         embodiment=ROBOT,
-        text_dim=8,
         transformer=tiny.sizes(**sizes),
         corruption=corruption or CorruptionConfig(),
         batch=BatchConfig(**(settings | batch)),
         optimization=OptimizationConfig(num_steps=4, learning_rate=1e-2, warmup_steps=1),
-        inference=inference,
+        inference=tiny.inference().choices,
         num_held_out=1,
         save_every=2,
-        judge_every=3,
+        eval_every=3,
     )
 
 
@@ -221,9 +215,9 @@ def test_the_latest_two_states_are_kept_and_no_pickle_is_among_them(two) -> None
 def go_on(tiny, dataset, folder: Path, num_steps: int) -> list[int]:
     recipe = recipe_of(tiny, "two modes")
     longer = replace(recipe, optimization=replace(recipe.optimization, num_steps=num_steps))
-    told = json.loads((complete_states(folder)[-1] / COMPLETE).read_text())
-    told["configuration"]["recipe"]["optimization"]["num_steps"] = num_steps
-    (complete_states(folder)[-1] / COMPLETE).write_text(json.dumps(told))
+    stored = json.loads((complete_states(folder)[-1] / COMPLETE).read_text())
+    stored["configuration"]["recipe"]["optimization"]["num_steps"] = num_steps
+    (complete_states(folder)[-1] / COMPLETE).write_text(json.dumps(stored))
     return [progress.step for progress in train(longer, [dataset], tiny.vae(), folder)]
 
 

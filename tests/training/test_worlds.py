@@ -49,7 +49,6 @@ def recipe_of(tiny, case: str = "plain", *, num_steps: int = 3) -> Recipe:
         sizes |= {"action_projection": "factorized"}
     recipe = Recipe(
         embodiment=ROBOT,
-        text_dim=8,
         transformer=tiny.sizes(**sizes),
         corruption=MIXED if mixed else CorruptionConfig(),
         batch=BatchConfig(
@@ -61,10 +60,10 @@ def recipe_of(tiny, case: str = "plain", *, num_steps: int = 3) -> Recipe:
             recompute=mixed,
         ),
         optimization=OptimizationConfig(num_steps=num_steps, learning_rate=1e-2, warmup_steps=1),
-        inference=tiny.inference(forward_dynamics=mixed, action_prefixes=mixed),
+        inference=tiny.inference().choices,
         num_held_out=1,
         save_every=1,
-        judge_every=100,
+        eval_every=100,
     )
     if case == "two groups":
         recipe = replace(recipe, parallel=ParallelConfig(shard=2))
@@ -158,13 +157,13 @@ def compute(rank: int, world: int, folder: Path, tiny, data: Path) -> None:
         found = gradients(tiny, case, ranks, folder / "base")
         if rank == 0:
             save_file(found, folder / f"{case}-{world}.safetensors")
-    told: dict[str, object] = {"counts": count_gathers(tiny, ranks)}
+    stored: dict[str, object] = {"counts": count_gathers(tiny, ranks)}
     if world == 2:
         for _ in train(recipe_of(tiny), [EpisodeDataset(data)], tiny.vae(), folder / "trained"):
             pass
-    told["digest"] = digest_of_state(tiny, complete_states(folder / "trained")[-1], ranks)
+    stored["digest"] = digest_of_state(tiny, complete_states(folder / "trained")[-1], ranks)
     if rank == 0:
-        (folder / f"told-{world}.json").write_text(json.dumps(told))
+        (folder / f"told-{world}.json").write_text(json.dumps(stored))
     dist.destroy_process_group()
 
 

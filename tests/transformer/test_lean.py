@@ -17,6 +17,7 @@ from foreact.cost.passes import Past, action_step
 from foreact.policy.inference import InferenceConfig
 from foreact.policy.predictor import Predictor
 from foreact.policy.rollout import Rollout
+from foreact.policy.trained import TrainedFor
 from foreact.recipes import get_recipe
 from foreact.transformer.attention import CachedAttention
 from foreact.transformer.block import gelu
@@ -83,7 +84,9 @@ class Pass:
 def test_a_chunk_takes_a_fraction_of_the_ports_operations(name, history):
     sizes, schedule = CHUNKS[name]
     config = TransformerConfig(**(SIZES | sizes))
-    inference = InferenceConfig(**schedule, action_steps=50, video_guidance=5.0, first_frame="chunk")
+    inference = InferenceConfig(
+        **schedule, action_steps=50, video_guidance=5.0, trained=TrainedFor(first_frame="chunk")
+    )
     passes = passes_of_a_chunk(config, inference, history)
     assert len(passes) == inference.video_steps + 1 + 50 + 1
     operations = {each: counted_in_layers(config, inference, each) for each in set(passes)}

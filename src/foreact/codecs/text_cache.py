@@ -78,9 +78,9 @@ class CachedTextEncoder:
         """An instruction's own tokens and their number with padding; None if they are not there, or not whole."""
         try:
             with safe_open(self.path(instruction), framework="pt") as file:
-                told, tokens = file.metadata() or {}, file.get_tensor("tokens")
-            whole = told["instruction"] == instruction and told["digest"] == _digest(tokens)
-            padded = int(told["padded_length"])
+                details, tokens = file.metadata() or {}, file.get_tensor("tokens")
+            whole = details["instruction"] == instruction and details["digest"] == _digest(tokens)
+            padded = int(details["padded_length"])
         except (OSError, SafetensorError, KeyError, ValueError):
             return None
         fits = tokens.ndim == 2 and tokens.shape[1] == self._dim and len(tokens) <= padded
@@ -94,11 +94,11 @@ class CachedTextEncoder:
         embedding = self._encoder.encode([instruction])
         padded = embedding.tokens.shape[1]
         tokens = embedding.tokens[0, : int(embedding.lengths[0])].cpu().contiguous()
-        told = {"instruction": instruction, "padded_length": str(padded), "digest": _digest(tokens)}
+        details = {"instruction": instruction, "padded_length": str(padded), "digest": _digest(tokens)}
         try:
             with _WRITING:
                 self._folder.mkdir(parents=True, exist_ok=True)
-                write_whole(self.path(instruction), save({"tokens": tokens}, told))
+                write_whole(self.path(instruction), save({"tokens": tokens}, details))
         except OSError as error:
             warnings.warn(f"instructions cannot be kept in {self._folder} ({error}): used unkept", stacklevel=3)
         return tokens, padded

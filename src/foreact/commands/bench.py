@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import torch
 from rich.console import Console
 
-from foreact.commands.bench_report import STAGES, report, tell
+from foreact.commands.bench_report import STAGES, print_report, report
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, named
 from foreact.commands.progress import bold, console, progress_bar
 from foreact.cost.accelerator import Accelerator, Cost
@@ -33,7 +33,7 @@ from foreact.recipes import RECIPES, get_recipe
 class Settings:
     """Time a policy's chunks on this machine, stage by stage.
 
-    By length of history, and by number of sessions in a batch. The floor beside each time is the longer of computing
+    By length of history, and by number of sessions in a batch. The floor next to each time is the longer of computing
     and moving at this machine's own ceilings, measured in the same run. A preset is timed with random weights, which
     take as long as trained ones.
 
@@ -92,7 +92,7 @@ def _run(settings: Settings) -> None:
     if settings.json:
         print(json.dumps(figures, indent=1))
         return
-    tell(subject, timings, floors, ceilings, device)
+    print_report(subject, timings, floors, ceilings, device)
     if settings.out is not None:
         console.print(f"Figures and a picture of them are in {bold(settings.out)}.")
 
@@ -103,9 +103,7 @@ def _subject(settings: Settings) -> Subject:
     elif settings.layers is None:
         subject = subject_of_policy(settings.policy)
     else:
-        raise ConfigurationError(
-            "layers", got=settings.layers, allowed="only beside --preset: a policy has those it has"
-        )
+        raise ConfigurationError("layers", got=settings.layers, allowed="only with --preset: a policy has those it has")
     changes = settings.denoising.changes_to(subject.inference)
     subject = replace(subject, inference=replace(subject.inference, **changes))
     if settings.layers is None:

@@ -34,7 +34,7 @@ def report(
     }
 
 
-def tell(
+def print_report(
     subject: Subject, timings: list[Timing], floors: list[dict[str, float]], ceilings: Accelerator, device: torch.device
 ) -> None:
     """Print a table: one line for each length of history and number of sessions."""

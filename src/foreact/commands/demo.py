@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from foreact.commands.demo_files import draw_all, write_figures
-from foreact.commands.demo_report import Shown, introduce, tell
+from foreact.commands.demo_report import Shown, introduce, print_report
 from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.loading import load_policy
 from foreact.commands.options import DenoisingOptions, MachineOptions, PolicyName, named
@@ -34,7 +34,7 @@ FIGURES_FILE = "realtime.json"
 class Settings:
     """Show a policy at work in real time, in simulation.
 
-    What it imagined is shown beside what happened, and whether the robot had to wait. The first episode is run twice:
+    What it imagined is shown next to what happened, and whether the robot had to wait. The first episode is run twice:
     the robot stands still while it thinks, then it moves meanwhile.
 
     Example: foreact demo --task lift_cube --episodes 3 --view outputs/demo/demo.rrd
@@ -81,7 +81,7 @@ def run(settings: Settings) -> None:
         env = BimanualEnv(task, cameras=policy.embodiment.cameras, max_steps=PATIENCE * limit, disturbance=disturbance)
         opened.callback(env.close)
         shown = _run_all(policy, env, task, _plan(mode, settings.seed, settings.episodes), viewer)
-        tell(shown)
+        print_report(shown)
         write_figures(out / FIGURES_FILE, shown)
         written = draw_all(policy, task, shown, out)
     console.print(f"Everything is in {bold(out)}. Look first at:")
@@ -91,7 +91,7 @@ def run(settings: Settings) -> None:
 
 def best_mode(policy: Policy) -> ControlMode:
     """Return the controller that the demo shows: acting while it thinks, if the policy was trained for that."""
-    return "grounded" if policy.config.forward_dynamics else "synchronous"
+    return "grounded" if policy.config.trained.forward_dynamics else "synchronous"
 
 
 def spare_cores() -> int:

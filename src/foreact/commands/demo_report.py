@@ -59,7 +59,7 @@ def introduce(policy: Policy, task: str, mode: ControlMode) -> None:
     )
 
 
-def tell(shown: list[Shown]) -> None:
+def print_report(shown: list[Shown]) -> None:
     """Print what became of every episode, the first one's two runs side by side."""
     first = [run for run in shown if run.result.seed == shown[0].result.seed]
     console.print(_table(first))

@@ -47,8 +47,8 @@ def run(settings: Settings) -> None:
     description = describe(replace(subject, inference=replace(subject.inference, **changes)))
     cost = None if machine is None else _cost(settings.preset, description, machine)
     if settings.json:
-        told = to_plain(description) | ({} if cost is None else {"cost": to_plain(cost)})
-        sys.stdout.write(json.dumps(told, indent=1) + "\n")
+        details = to_plain(description) | ({} if cost is None else {"cost": to_plain(cost)})
+        sys.stdout.write(json.dumps(details, indent=1) + "\n")
         return
     console.print(bold(description.name), introduction(description), sep="\n")
     for table in (parameter_table, pass_table, run_table):

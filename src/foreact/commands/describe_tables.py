@@ -91,7 +91,7 @@ def _pass_rows(description: Description) -> dict[str, str]:
         "video step, guided": "video_step_guided",
         "action step": "action_step",
         "action step, guided": "action_step_guided",
-        f"{executed} video steps{video}" if inference.imagines else "no video steps": "imagine",
+        f"{executed} video steps{video}" if inference.trained.imagines else "no video steps": "imagine",
         f"{inference.action_steps} action steps{action}": "decode_actions",
         "append what was seen": "append",
         "encode its pictures": "encode",

@@ -91,8 +91,8 @@ def _robot(dataset: EpisodeDataset, settings: Settings, policy: Policy | None) -
         robot, notes = propose(look_at(dataset))
     except DatasetError:
         return None, []  # the examination says what is wrong
-    told = f"a robot's file can be proposed: foreact embodiment {settings.data} --out my_robot.toml"
-    return robot, [told, *notes]
+    details = f"a robot's file can be proposed: foreact embodiment {settings.data} --out my_robot.toml"
+    return robot, [details, *notes]
 
 
 def _print(examined: Examination, notes: list[str], errors: list[dict[str, Any]]) -> None:

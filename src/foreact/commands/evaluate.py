@@ -28,7 +28,7 @@ from foreact.simulation.tasks import TASKS
 class Settings:
     """Measure a policy: how many episodes of a task succeed, and in what time.
 
-    The success rate comes with a 95 % Wilson interval, beside it progress, imagination error and the time of each
+    The success rate comes with a 95 % Wilson interval, next to it progress, imagination error and the time of each
     stage. Repeat the command after an interruption: finished episodes are kept.
 
     Example: foreact evaluate --policy tiny --task reach_cube --episodes 50 --out outputs/reach
@@ -38,7 +38,7 @@ class Settings:
     While somebody moves the cube: foreact evaluate --task reach_cube --disturbance nudge --out outputs/nudged
 
     Without a simulator, against recorded episodes: foreact evaluate --policy runs/mine/policy --data data/my_task --out
-    outputs/mine. It gives the error of every joint, in the robot's units, beside that of repeating the last action.
+    outputs/mine. It gives the error of every joint, in the robot's units, next to that of repeating the last action.
     """
 
     task: Annotated[str | None, named(TASKS, "TASK")] = None
@@ -65,7 +65,7 @@ class Settings:
     """Episodes that run at once, each simulator a process, and share one network, which computes their chunks in
     batches: for GPUs, or where the network takes longer than the simulator. Results differ by rounding."""
     videos: int = 0
-    """For how many episodes to write an mp4 of what was seen beside what was imagined."""
+    """For how many episodes to write an mp4 of what was seen next to what was imagined."""
     controller: ControlMode = "synchronous"
     """What the robot does while a chunk is computed.
 

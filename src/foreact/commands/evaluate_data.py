@@ -37,7 +37,7 @@ RECORDED = {"held_out": "--held-out", "reading": "--rename or --latents"}
 
 
 def check_compatible(settings: Any) -> None:
-    """Refuse settings of simulated episodes beside --data, and settings of recorded episodes without it.
+    """Refuse settings of simulated episodes with --data, and settings of recorded episodes without it.
 
     Args:
         settings: Of `foreact evaluate`.
@@ -45,7 +45,7 @@ def check_compatible(settings: Any) -> None:
     Raises:
         ConfigurationError: There are such settings, or no episode would be held out.
     """
-    others, how = (SIMULATED, "beside") if settings.data else (RECORDED, "without")
+    others, how = (SIMULATED, "with") if settings.data else (RECORDED, "without")
     given = [others[f.name] for f in fields(settings) if f.name in others and getattr(settings, f.name) != f.default]
     if given:
         allowed = (

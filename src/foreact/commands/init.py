@@ -23,7 +23,7 @@ STEM = "model"
 TRANSFORMER_FOLDER = "transformer"
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 DISK_MARGIN = 1.01
-"""Headers and index, beside the values."""
+"""Headers and index, next to the values."""
 GB = 1e9
 FULL_SIZE = [name for name, recipe in RECIPES.items() if recipe().transformer.text_length]
 """Recipes whose networks read a large text encoder, and so start from published weights."""
@@ -62,7 +62,7 @@ def run(settings: Settings) -> None:
     if not config.text_length:
         raise ConfigurationError(
             "preset",
-            got=f"{preset}, which is trained from nothing",
+            got=f"{preset}, which is trained from scratch",
             allowed=", ".join(FULL_SIZE),
             cure="`foreact train` needs no init",
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from foreact.commands.datasets import Data, DataOptions
-from foreact.commands.modes_tables import tell
+from foreact.commands.modes_tables import print_report
 from foreact.commands.options import Machine, MachineOptions, PolicyName
 from foreact.commands.progress import bold, console, progress_bar
 from foreact.data.batch import TrainingSequence
@@ -95,7 +95,7 @@ def _run(settings: Settings, held_out: int, out: Path, seed: int) -> None:
         "episodes": _singly(episodes, errors),
     }
     write_whole(out / FIGURES_FILE, (json.dumps(about, indent=1) + "\n").encode())
-    tell(errors, estimates)
+    print_report(errors, estimates)
     _draw(out / PICTURE_FILE, policy, episodes, seed)
     console.print(f"All figures: {bold(out / FIGURES_FILE)}; one moment to look at: {bold(out / PICTURE_FILE)}.")
 

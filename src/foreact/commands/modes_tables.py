@@ -22,7 +22,7 @@ from foreact.evaluation.modes import (
 )
 
 
-def tell(errors: list[EpisodeErrors], estimates: dict[str, dict[str, Estimate]]) -> None:
+def print_report(errors: list[EpisodeErrors], estimates: dict[str, dict[str, Estimate]]) -> None:
     """Print the table, and what is decided by the differences."""
     units = {name: f"actions,\n{name.removeprefix(ACTIONS_IN)}" for name in estimates if name.startswith(ACTIONS_IN)}
     heads = {ACTIONS: "actions,\nmodel units", **units, LATENTS: "latent\ndistance", PIXELS: "PSNR,\ndB"}

@@ -100,7 +100,7 @@ class DenoisingOptions:
             raise UnknownNameError("schedule", self.schedule, SCHEDULES)
 
     def changes(self) -> dict[str, Any]:
-        """Return the single settings that were given, as fields of `InferenceConfig`."""
+        """Return the single settings that were given, as fields of `InferenceChoices`."""
         given = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "schedule"}
         return {name: value for name, value in given.items() if value is not None}
 

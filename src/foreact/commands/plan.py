@@ -57,8 +57,8 @@ def run(settings: Settings) -> None:
     proposals = list(propose({name: RECIPES[name]() for name in CANDIDATES}, machine))
     chosen = next((proposal for proposal in proposals if proposal.cost.fits), None)
     if settings.json:
-        told = {"proposals": to_plain(proposals), "chosen": None if chosen is None else chosen.name}
-        sys.stdout.write(json.dumps(told, indent=1) + "\n")
+        details = {"proposals": to_plain(proposals), "chosen": None if chosen is None else chosen.name}
+        sys.stdout.write(json.dumps(details, indent=1) + "\n")
         return
     console.print(_overview(proposals))
     if chosen is None:
@@ -101,7 +101,7 @@ def commands(proposal: Proposal, machine: Machine, data: Sequence[Path]) -> list
 def _amount(settings: Settings) -> Amount | None:
     given = (settings.episodes is not None, settings.hours is not None)
     if settings.data and any(given):
-        raise ConfigurationError("--data beside --episodes or --hours", got="both", allowed="one of them")
+        raise ConfigurationError("--data next to --episodes or --hours", got="both", allowed="one of them")
     if any(given) and not all(given):
         raise ConfigurationError("--episodes and --hours", got="one of them", allowed="both, or neither")
     if settings.data:

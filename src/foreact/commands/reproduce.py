@@ -22,7 +22,7 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Measure a published success rate again, and write it beside the published one.
+    """Measure a published success rate again, and write it next to the published one.
 
     Policy, robot, tasks, protocol and seeds are laid down by the name. Without a name, lists what can be reproduced.
     Repeat the command after an interruption: finished episodes are kept.

@@ -90,7 +90,7 @@ def _run(jobs: list[Job], store: Store, settings: Settings) -> Outcome:
     budget_s = None if settings.budget_hours is None else 3600 * settings.budget_hours
     device = str(use_device(settings.device, None))
     with progress_bar(lines=False) as bar:  # it prints lines of its own
-        common = {"device": device, "budget_s": budget_s, "on_news": StudyProgress(bar, jobs, store).hear}
+        common = {"device": device, "budget_s": budget_s, "on_event": StudyProgress(bar, jobs, store).hear}
         if settings.ray is not None:
             return over_ray.run_over_ray(jobs, store, address=settings.ray, **common)
         return runner.run(jobs, store, workers=settings.workers, **common)

@@ -34,7 +34,7 @@ COMMANDS: dict[str, Command] = {
     "reproduce": Command(
         module="reproduce",
         group=SEE,
-        summary="Measure a published success rate again, and write it beside the published one.",
+        summary="Measure a published success rate again, and write it next to the published one.",
     ),
     "imagine": Command(
         module="imagine", group=SEE, summary="Imagine from a still picture what the robot will do: a film and actions."

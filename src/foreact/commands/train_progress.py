@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from foreact.training.run import Progress as Step
 
 LINES = 40
-"""Lines that a whole training writes where there is no terminal, beside those of the held-out figures."""
+"""Lines that a whole training writes where there is no terminal, next to those of the held-out figures."""
 
 
 def show(steps: Iterable[Step], console: Console, flops_per_token: float = 0.0, peak_flops_per_s: float = 0.0) -> None:

@@ -71,7 +71,7 @@ class Link:
             patience: How long to wait.
 
         Raises:
-            ConfigurationError: The certificate cannot be read, or the address is not encrypted beside one.
+            ConfigurationError: The certificate cannot be read, or the address is not encrypted next to one.
         """
         self.address = address if "://" in address else f"ws://{address}"
         self._headers = {"X-Session-Id": secrets.token_hex(8)}  # who shares robots out leads them back where they were
@@ -85,7 +85,7 @@ class Link:
         if certificate is None:
             return None
         if not self.address.startswith("wss://"):
-            raise ConfigurationError("address beside a certificate", got=self.address, allowed="wss://...")
+            raise ConfigurationError("address with a certificate", got=self.address, allowed="wss://...")
         try:
             return ssl.create_default_context(cafile=str(certificate))
         except OSError as error:

@@ -13,7 +13,7 @@ class CacheSize:
     rows: int
     """2 under guidance: a conditional and an unconditional one."""
     latent_frames: int
-    """The window, and scratch space beside it: of one chunk, or of two where chunks can be asked for while actions are
+    """The window, and scratch space next to it: of one chunk, or of two where chunks can be asked for while actions are
     under way."""
     token_bytes: int
     """Of one token, all layers, one row, in bfloat16."""

@@ -160,7 +160,7 @@ def _card_memory(recipe: Recipe, parameters: NetworkParameters, machine: Machine
 
 
 def _evaluation_bytes(recipe: Recipe, parameters: NetworkParameters, vae_parameters: int) -> int:
-    cache = cache_size(recipe.transformer, recipe.inference)
+    cache = cache_size(recipe.transformer, recipe.policy_config())
     if recipe.precision == "bfloat16":
         return BFLOAT16 * parameters.total + cache.bfloat16_bytes + FLOAT32 * vae_parameters
     return FLOAT32 * parameters.total + cache.float32_bytes + FLOAT32 * vae_parameters

@@ -64,8 +64,8 @@ class NetworkParameters:
     layer_matrices: int
     """Of them, in the matrices of the layers: what int8 and fp8 shrink."""
     lora_trained: int
-    """What `--method lora` trains: the action stream, and adapters of the default rank beside the matrices of the video
-    stream's layers."""
+    """What `--method lora` trains: the action stream, and adapters of the default rank next to the matrices of the
+    video stream's layers."""
     lora_frozen: int
     """What it leaves as it is: the rest of the video stream."""
 

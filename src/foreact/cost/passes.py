@@ -138,7 +138,9 @@ def chunk_cost(config: TransformerConfig, inference: InferenceConfig, past: Past
     """
     frames = inference.latent_frames_per_chunk
     video = [video_step(config, past, rows=rows, frames=frames) for rows in (1, 2)]
-    action = [action_step(config, past, rows=rows, frames=frames, imagines=inference.imagines) for rows in (1, 2)]
+    action = [
+        action_step(config, past, rows=rows, frames=frames, imagines=inference.trained.imagines) for rows in (1, 2)
+    ]
     kept = [keep_video(config, past, rows=rows, frames=frames) for rows in (1, 2)]
     appended = [append(config, past, rows=rows, frames=frames) for rows in (1, 2)]
 
@@ -166,7 +168,7 @@ def chunk_cost(config: TransformerConfig, inference: InferenceConfig, past: Past
 
 def _imagine(inference: InferenceConfig, step: list[Cost], kept: list[Cost]) -> Cost:
     """Return the cost of all video passes: as `Predictor` runs them."""
-    if not inference.imagines:
+    if not inference.trained.imagines:
         return NOTHING
     if inference.video_steps_executed is not None:
         return step[inference.rows - 1] * inference.video_steps_executed

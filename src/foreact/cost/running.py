@@ -77,7 +77,7 @@ def run_memory(
 def largest_pass(config: TransformerConfig, inference: InferenceConfig) -> int:
     """Return the numbers alive at once, at most, in the largest pass: that which appends one chunk of both streams.
 
-    A stream is at its largest either in the feed-forward (its hidden layer before and after the activation, beside the
+    A stream is at its largest either in the feed-forward (its hidden layer before and after the activation, next to the
     tokens) or while its keys are turned: queries, keys and values, plain and turned, and float32 copies in between,
     twelve joint widths in all. The other stream meanwhile holds its tokens, queries, keys and values.
     """

@@ -10,7 +10,7 @@ from foreact.embodiments import CameraLayout, Embodiment
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.policy.inference import InferenceConfig
 from foreact.policy.storage.assembly import VAE_FOLDER
-from foreact.policy.storage.checkpoint import CONFIG_FILE, FORMAT, UMT5
+from foreact.policy.storage.checkpoint import CONFIG_FILE, UMT5, check_format, read_inference
 from foreact.policy.storage.published import is_published_layout, published_settings, read_transformer_config
 from foreact.settings import from_plain, read_json
 from foreact.training.recipe import Recipe
@@ -70,7 +70,7 @@ def subject_of_recipe(name: str, recipe: Recipe) -> Subject:
     return Subject(
         name=name,
         transformer=recipe.transformer,
-        inference=recipe.inference,
+        inference=recipe.policy_config(),
         embodiment=recipe.robot(),
         video_vae=WAN22 if is_wan else dict(small.build_autoencoder().config),
         video_vae_name="Wan2.2's" if is_wan else "the small one of foreact train-vae",
@@ -90,15 +90,14 @@ def subject_of_policy(folder: Path) -> Subject:
     if is_published_layout(folder):
         return _subject_of_published(folder)
     config = read_json(folder / CONFIG_FILE)
-    if config.get("format") != FORMAT:
-        raise CheckpointError(f"format of {folder / CONFIG_FILE}", got=config.get("format"), allowed=FORMAT)
+    check_format(config, folder / CONFIG_FILE)
     vae = read_json(folder / VAE_FOLDER / CONFIG_FILE)
     try:
         recipe = config["provenance"].get("recipe", {})
         return Subject(
             name=str(folder),
             transformer=from_plain(TransformerConfig, config["transformer"], "transformer"),
-            inference=from_plain(InferenceConfig, config["inference"], "inference"),
+            inference=read_inference(config),
             embodiment=Embodiment.from_dict(config["actions"]["embodiment"]),
             video_vae=vae,
             video_vae_name="its own",

@@ -40,7 +40,7 @@ class TrainMemory:
 
     method: Method
     """full: all weights under AdamW. 8-bit: its two moments in a byte each (computed; not built). LoRA: what
-    `--method lora` trains, under AdamW, beside frozen weights in float32."""
+    `--method lora` trains, under AdamW, next to frozen weights in float32."""
     checkpointing: bool
     """Whether layers are computed again in the backward pass instead of kept."""
     weights: int

@@ -45,7 +45,7 @@ class VideoVAEDescription:
     encode: Cost
     """One chunk's camera frames, all cameras."""
     activation_bytes: int
-    """Most that encoding needs at once beside the weights, in bfloat16, the streams' kept features included."""
+    """Most that encoding needs at once next to the weights, in bfloat16, the streams' kept features included."""
 
     @property
     def parameters(self) -> int:

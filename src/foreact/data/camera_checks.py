@@ -44,8 +44,8 @@ def take_strip(dataset: EpisodeDataset, episodes: list[Episode], key: str) -> Ca
     announced = dataset.frame_size(key)
     if len(shapes) > 1 or (shapes and next(iter(shapes))[:2] != announced):
         sizes = ", ".join(f"{h} x {w}" for h, w, _ in sorted(shapes))
-        told = f"{announced[0]} x {announced[1]}, as in meta/info.json"
-        findings.append(Finding(severity="warning", what=f"size of {key}", got=sizes, expected=told))
+        details = f"{announced[0]} x {announced[1]}, as in meta/info.json"
+        findings.append(Finding(severity="warning", what=f"size of {key}", got=sizes, expected=details))
         pictures = [picture for picture in pictures if picture.shape == pictures[0].shape]
         numbers = numbers[: len(pictures)]
     whole = np.stack(pictures) if pictures else np.empty((0, *announced, 3), np.uint8)

@@ -111,8 +111,8 @@ class EpisodeDataset:
     @property
     def instructions(self) -> tuple[str, ...]:
         """The different instructions in the table of tasks, in the order of their numbers."""
-        told = self._layout.instructions
-        return tuple(dict.fromkeys(told[index] for index in sorted(told)))
+        details = self._layout.instructions
+        return tuple(dict.fromkeys(details[index] for index in sorted(details)))
 
     @cached_property
     def stats(self) -> Mapping[str, Summary]:

@@ -1,4 +1,4 @@
-"""Latents encoded once and kept beside the dataset, so that training never touches a picture again.
+"""Latents encoded once and kept next to the dataset, so that training never touches a picture again.
 
 `DATASET/latents/KEY/episode-000000.safetensors` holds one episode; KEY names the video VAE's weights, the camera
 layout and the timing, so latents of another VAE are never mistaken for these. Each file says which pictures it was made

@@ -149,9 +149,9 @@ class Layout:
     def _instructions(self, position: int) -> tuple[str, ...]:
         if self.tasks is None:
             return ()
-        told = self.tasks[position]
-        told = told.as_py() if isinstance(told, pa.Scalar) else told
-        return (told,) if isinstance(told, str) else tuple(told or ())
+        details = self.tasks[position]
+        details = details.as_py() if isinstance(details, pa.Scalar) else details
+        return (details,) if isinstance(details, str) else tuple(details or ())
 
     def _clip(self, films: Films, position: int) -> Clip:
         which = films.places.which[position]

@@ -36,16 +36,16 @@ def dataset_facts(dataset: EpisodeDataset, latents: Path | None = None) -> dict[
     for column, stem in ROWS:
         if column in dataset.column_names:
             facts[column] = ", ".join(entry_names(dataset.features[column], stem))
-    told = dataset.instructions
-    more = f"; and {len(told) - MOST_INSTRUCTIONS} more" if len(told) > MOST_INSTRUCTIONS else ""
-    facts["instructions"] = "; ".join(map(repr, told[:MOST_INSTRUCTIONS])) + more if told else "none"
+    details = dataset.instructions
+    more = f"; and {len(details) - MOST_INSTRUCTIONS} more" if len(details) > MOST_INSTRUCTIONS else ""
+    facts["instructions"] = "; ".join(map(repr, details[:MOST_INSTRUCTIONS])) + more if details else "none"
     facts["latents"] = "; ".join(_encoded(dataset, latents)) or "none: `foreact encode` makes them"
     return facts
 
 
 def _encoded(dataset: EpisodeDataset, latents: Path | None) -> list[str]:
     """Return one text for each encoding of the dataset: of how many episodes, by which VAE, of which cameras."""
-    told = []
+    details = []
     for path in sorted(latents_folder(dataset.root, latents).glob("*/cache.json")):
         try:
             made = json.loads(path.read_text())
@@ -53,5 +53,5 @@ def _encoded(dataset: EpisodeDataset, latents: Path | None) -> list[str]:
         except (OSError, ValueError, KeyError, TypeError):
             continue  # it cannot be used, and whoever wants to use it is told why
         count = len(list(path.parent.glob("episode-*.safetensors")))
-        told.append(f"{count} of {dataset.num_episodes} episodes, cameras {cameras}, video VAE {vae}")
-    return told
+        details.append(f"{count} of {dataset.num_episodes} episodes, cameras {cameras}, video VAE {vae}")
+    return details

@@ -87,8 +87,8 @@ def find_glitch(parts: list[np.ndarray]) -> tuple[int, int, int, float, str] | N
         return None
     starts = np.cumsum([0, *map(len, parts)])
     place, entry = int(np.searchsorted(starts, rows[0], side="right") - 1), int(entries[0])
-    told = f"from {middle[entry] - usual[entry]:.6g} to {middle[entry] + usual[entry]:.6g}"
-    return place, int(rows[0] - starts[place]), entry, float(values[rows[0], entry]), told
+    details = f"from {middle[entry] - usual[entry]:.6g} to {middle[entry] + usual[entry]:.6g}"
+    return place, int(rows[0] - starts[place]), entry, float(values[rows[0], entry]), details
 
 
 def load_sequences(dataset: EpisodeDataset, cache: LatentCache, codec: ActionCodec) -> list[TrainingSequence]:

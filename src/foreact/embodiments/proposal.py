@@ -328,8 +328,8 @@ def _table(plain: Mapping[str, Any], skip: Sequence[str] = ()) -> list[str]:
 
 
 def _inline(plain: Mapping[str, Any]) -> str:
-    told = ((key, value) for key, value in plain.items() if value not in (None, ""))
-    return "{ " + ", ".join(f"{key} = {_value(value)}" for key, value in told) + " }"
+    details = ((key, value) for key, value in plain.items() if value not in (None, ""))
+    return "{ " + ", ".join(f"{key} = {_value(value)}" for key, value in details) + " }"
 
 
 def _value(value: Any) -> str:

@@ -50,7 +50,7 @@ class Timing:
             below = max(1, int(stride))
             rates = ", ".join(f"{action_hz / n:g} Hz" for n in (below, below + 1))
             raise ConfigurationError(
-                f"camera rate beside {action_hz:g} actions a second",
+                f"camera rate with {action_hz:g} actions a second",
                 got=f"{camera_hz:g} Hz",
                 allowed=f"{action_hz:g} Hz divided by a whole number",
                 cure=f"nearest that fit: {rates}",

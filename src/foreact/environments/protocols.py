@@ -1,4 +1,4 @@
-"""Evaluation protocols as data: what decides a benchmark's figure beside the policy."""
+"""Evaluation protocols as data: what decides a benchmark's figure next to the policy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -32,7 +32,7 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> UInt8[np.ndarray, "heigh
 def mosaic(
     images: Mapping[str, np.ndarray], layout: CameraLayout, height: int, *, named: bool = False
 ) -> UInt8[np.ndarray, "{height} _width 3"]:
-    """Return the first camera `height` pixels tall, and the others, half as large, in columns of two beside it.
+    """Return the first camera `height` pixels tall, and the others, half as large, in columns of two next to it.
 
     Args:
         images: Of each camera, uint8 [any height, any width, 3].

@@ -19,7 +19,7 @@ from foreact.simulation.tasks import get_task
 DISTURBED = "disturbance"
 """Column of what went wrong without the robot's doing."""
 MISS_PROBABILITY = 0.2
-"""Of a first grasp being aimed beside the cube, where anything may go wrong at all."""
+"""Of a first grasp being aimed next to the cube, where anything may go wrong at all."""
 MAX_FAILURES = 100
 """Failures in a row after which collecting gives up."""
 

@@ -14,7 +14,7 @@ from foreact.embodiments import Embodiment
 from foreact.errors import ConfigurationError
 from foreact.policy.policy import Policy
 from foreact.policy.session import Session
-from foreact.policy.storage.checkpoint import CONFIG_FILE
+from foreact.policy.storage.checkpoint import CONFIG_FILE, read_inference
 from foreact.policy.viewer import Frames, LatentViewer
 from foreact.trace import Trace
 
@@ -114,7 +114,7 @@ def dream(
 
 def _dream_on(policy: Policy, session: Session, viewer: LatentViewer) -> DreamedChunk:
     chunk, trace = policy.predict(session), Trace()
-    policy.believe(session)
+    policy.accept_imagined(session)
     with trace.span("decode_video"):
         frames = viewer.show(torch.from_numpy(chunk.imagined_latents))
     return DreamedChunk(actions=chunk.actions, frames=frames, stage_ms={**chunk.stage_ms, **trace.take()})
@@ -126,11 +126,11 @@ def check_imagines(policy: Policy) -> None:
     Raises:
         ConfigurationError: It does not; the message names those that ship and do.
     """
-    if policy.config.imagines:
+    if policy.config.trained.imagines:
         return
     shipped = Path(str(files("foreact"))) / "checkpoints"
     configs = {path.parent.name: json.loads(path.read_text()) for path in sorted(shipped.glob(f"*/{CONFIG_FILE}"))}
-    names = [name for name, config in configs.items() if config["inference"].get("imagines", True)]
+    names = [name for name, config in configs.items() if read_inference(config).trained.imagines]
     raise ConfigurationError(
         "policy",
         got="a reactive one: its actions come straight from what it sees, it imagines nothing",

@@ -87,7 +87,7 @@ def _connect(stream: Any, where: str, layout: Any) -> None:
 
 
 def _spawn(stream: Any, layout: Any) -> None:
-    """Start the viewer that was installed beside this Python, whether or not its environment is activated."""
+    """Start the viewer that was installed next to this Python, whether or not its environment is activated."""
     path = os.environ.get("PATH", "")
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), path])
     try:

@@ -1,4 +1,4 @@
-"""Four questions to one network on recorded episodes: how good each answer is, beside a guess that knows nothing.
+"""Four questions to one network on recorded episodes: how good each answer is, next to a guess that knows nothing.
 
 The history is always the recorded one, and the questions asked at one moment start from the same noise: they differ in
 what they are told, not in luck.
@@ -88,8 +88,8 @@ def check_answers_all(policy: Policy) -> None:
         ConfigurationError: It does not imagine, or was not trained for forward dynamics.
     """
     check_imagines(policy)
-    if not policy.config.forward_dynamics:
-        raise ConfigurationError("policy with inference.forward_dynamics", got="False", allowed="True", cure=TRAIN)
+    if not policy.config.trained.forward_dynamics:
+        raise ConfigurationError("policy trained for forward_dynamics", got="False", allowed="True", cure=TRAIN)
 
 
 def ask_chunks(policy: Policy, sequence: TrainingSequence, *, seed: int) -> Iterator[Answers]:
@@ -104,9 +104,9 @@ def _ask(policy: Policy, rollout: Rollout, sequence: TrainingSequence, now: slic
     before_actions = rollout.generator.get_state()
     still_actions, still_latents = _held_action(sequence, now), held_frame(sequence, now)
 
-    def ask(question: Callable[[Rollout, Tensor], Tensor], told: Tensor, noise: Tensor) -> Tensor:
+    def ask(question: Callable[[Rollout, Tensor], Tensor], details: Tensor, noise: Tensor) -> Tensor:
         rollout.generator.set_state(noise)
-        return question(rollout, told)
+        return question(rollout, details)
 
     answers = {
         "foreseen": ask(predictor.foresee, sequence.executed[now], before_video),

@@ -106,9 +106,9 @@ def _draw_strip(figure, place, policy: Policy, rows: dict[str, Frames], last: Fr
             axis.imshow(mosaic({camera: frames[instant] for camera, frames in clip.items()}, layout, TILE))
             if label == REAL:
                 axis.set_title(f"{(instant + 1) / camera_hz:.2f} s later")
-        told = label if label == REAL else f"{label}\n\nPSNR {_psnr_db(clip, rows[REAL]):.1f} dB"
+        details = label if label == REAL else f"{label}\n\nPSNR {_psnr_db(clip, rows[REAL]):.1f} dB"
         where = (-0.06, 0.5, "right") if label == REAL else (0.96, 0.5, "right")
-        row[0].text(where[0], where[1], told, ha=where[2], va="center", transform=row[0].transAxes)
+        row[0].text(where[0], where[1], details, ha=where[2], va="center", transform=row[0].transAxes)
 
 
 def _psnr_db(clip: Frames, real: Frames) -> float:

@@ -1,4 +1,4 @@
-"""A policy on recorded episodes, joint by joint, beside one that repeats the last action."""
+"""A policy on recorded episodes, joint by joint, next to one that repeats the last action."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An episode to look at: what the cameras saw beside what was imagined, at the pace at which it happened."""
+"""An episode to look at: what the cameras saw next to what was imagined, at the pace at which it happened."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

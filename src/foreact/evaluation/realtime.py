@@ -28,7 +28,7 @@ from foreact.types import Observation
 
 REHEARSED_TURNS = 3
 HEADROOM = 1.5
-"""Times as long as rehearsed that the first turn in earnest may take, beside the control loop and the cameras."""
+"""Times as long as rehearsed that the first turn in earnest may take, next to the control loop and the cameras."""
 PRIORITY = 10
 """Among threads of real-time priority, 1 to 99; any of them goes before all other threads."""
 

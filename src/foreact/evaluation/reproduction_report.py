@@ -1,4 +1,4 @@
-"""What a reproduction found: success rates with intervals beside the published ones, as JSON and as Markdown."""
+"""What a reproduction found: success rates with intervals next to the published ones, as JSON and as Markdown."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def compare(successes: int, episodes: int, published: PublishedRate | None) -> d
     it is whether the published rate lies in the interval of the measured one.
 
     Returns:
-        `successes`, `episodes`, `rate`, `low`, `high` (Wilson); and, beside a published rate, `published`,
+        `successes`, `episodes`, `rate`, `low`, `high` (Wilson); and, next to a published rate, `published`,
         `published_episodes`, `difference` with `difference_low` and `difference_high` (Newcombe; None where the
         published number of episodes is not known), and `verdict`: "no difference found", "lower" or "higher".
     """

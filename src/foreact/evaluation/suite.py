@@ -207,7 +207,7 @@ def evaluate_runs(
 
 
 def _settings(config: EvaluationConfig) -> dict[str, Any]:
-    """Return what decides an evaluation's episodes beside the policy."""
+    """Return what decides an evaluation's episodes next to the policy."""
     settings = {name: value for name, value in to_plain(config).items() if name != "num_episodes"}
     # Evaluations of our own tasks are described as they were before there was anything else.
     if config.disturbance.is_none:

@@ -162,8 +162,8 @@ def _run_expert(
         success = success or done
         if truncated:
             break
-    states, actions, told = (np.stack(column).astype(np.float32) for column in zip(*rows, strict=True))
-    return _Episode(success=success, states=states, actions=actions, executed=told, pictures=seen)
+    states, actions, details = (np.stack(column).astype(np.float32) for column in zip(*rows, strict=True))
+    return _Episode(success=success, states=states, actions=actions, executed=details, pictures=seen)
 
 
 def _record(writer: DatasetWriter, episode: _Episode, instruction: str) -> None:

@@ -57,13 +57,14 @@ class Committed:
             raise InputError("number of actions under way", got=len(self.under_way), allowed=allowed)
         if len(self.prefix) >= most:
             raise InputError("number of actions of the prefix", got=len(self.prefix), allowed=f"less than {most}")
-        needed = [("asynchronous", bool(len(self.under_way)), "load it with asynchronous=True")]
-        if self.believed is None:
-            needed.append(("forward_dynamics", bool(len(self.under_way)), TRAIN))
-        needed.append(("action_prefixes", bool(len(self.prefix)), TRAIN))
-        for name, wanted, cure in needed:
-            if wanted and not getattr(config, name):
-                raise ConfigurationError(f"policy with inference.{name}", got="False", allowed="True", cure=cure)
+        if len(self.under_way) and not config.asynchronous:
+            raise ConfigurationError(
+                "policy with asynchronous", got="False", allowed="True", cure="load it with asynchronous=True"
+            )
+        if len(self.under_way) and self.believed is None and not config.trained.forward_dynamics:
+            raise ConfigurationError("policy trained for forward_dynamics", got="False", allowed="True", cure=TRAIN)
+        if len(self.prefix) and not config.trained.action_prefixes:
+            raise ConfigurationError("policy trained for action_prefixes", got="False", allowed="True", cure=TRAIN)
 
 
 TRAIN = "post-train it: foreact train --recipe tiny-grounded --initial POLICY (or its corruption settings in yours)"

@@ -35,7 +35,7 @@ def _run(predictor: Predictor, count: int) -> None:
     sizes, chunk = predictor.model.config, predictor.config.latent_frames_per_chunk
     words = TextEmbedding(tokens=torch.zeros(1, 1, sizes.text_dim), lengths=torch.ones(1, dtype=torch.long))
     rollouts = [predictor.start(words, words, seed=number) for number in range(count)]
-    first_chunk = chunk - 1 if predictor.config.first_frame == "chunk" else chunk
+    first_chunk = chunk - 1 if predictor.config.trained.first_frame == "chunk" else chunk
     for num_frames in (1, first_chunk, chunk):
         latents = torch.zeros(sizes.latent_channels, num_frames, *sizes.canvas)
         actions = torch.zeros(num_frames, sizes.actions_per_latent_frame, sizes.action_channels)
@@ -48,8 +48,8 @@ def _run(predictor: Predictor, count: int) -> None:
 def _commitments(predictor: Predictor, latents: Tensor, actions: Tensor) -> Iterator[Ahead]:
     """Yield one of each shape that what is under way can have, from a chunk's latents and actions."""
     config = predictor.config
-    prefix = actions[0, :1] if config.action_prefixes else None
+    prefix = actions[0, :1] if config.trained.action_prefixes else None
     for num_frames in range(len(actions) + 1 if config.asynchronous else 1):
         if num_frames or prefix is not None:
-            believed = None if config.forward_dynamics or not num_frames else latents[:, :num_frames]
+            believed = None if config.trained.forward_dynamics or not num_frames else latents[:, :num_frames]
             yield Ahead(actions=actions[:num_frames], latents=believed, prefix=prefix)

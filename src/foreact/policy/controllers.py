@@ -208,7 +208,7 @@ def observe_together(controllers: Sequence[PolicyController], turns: Sequence[Tu
     pieces = [_seen_pieces(controller, turn) for controller, turn in zip(controllers, turns, strict=True)]
     for controller in controllers:
         if controller.mode == "open_loop" and controller.session.prediction is not None:
-            policy.believe(controller.session)
+            policy.accept_imagined(controller.session)
     while seen := {number: piece for number, each in enumerate(pieces) if (piece := next(each, None)) is not None}:
         sessions = [controllers[number].session for number in seen]
         policy.observe_together(sessions, *zip(*seen.values(), strict=True))
@@ -239,16 +239,16 @@ def check_mode(policy: Policy, mode: str) -> None:
         raise ConfigurationError("controller", got=mode, allowed=", ".join(MODES))
     config = policy.config
     lacking = {
-        "naive": not config.imagines,
-        "open_loop": not config.imagines,
-        "grounded": not config.forward_dynamics,
-        "prefixed": not (config.forward_dynamics and config.action_prefixes),
+        "naive": not config.trained.imagines,
+        "open_loop": not config.trained.imagines,
+        "grounded": not config.trained.forward_dynamics,
+        "prefixed": not (config.trained.forward_dynamics and config.trained.action_prefixes),
     }
     if lacking.get(mode):
         raise ConfigurationError(
             f"policy under {mode} control",
             got="one that was not trained for it",
-            allowed="synchronous" + (", naive, open_loop" if config.imagines else ""),
+            allowed="synchronous" + (", naive, open_loop" if config.trained.imagines else ""),
             cure="post-train it, as the recipe tiny-grounded does",
         )
 

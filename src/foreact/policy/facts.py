@@ -69,5 +69,5 @@ def _size(tensors: TensorFolder) -> str:
 
 def _training(provenance: dict[str, Any]) -> str:
     scalars = {name: value for name, value in provenance.items() if isinstance(value, str | int | float)}
-    told = ", ".join(f"{name} {value}" for name, value in scalars.items() if name != "results")
-    return told or "not recorded"
+    details = ", ".join(f"{name} {value}" for name, value in scalars.items() if name != "results")
+    return details or "not recorded"

@@ -1,20 +1,27 @@
-"""How a chunk is computed: the settings of inference, and what they make a cache cost."""
+"""How a chunk is computed: what may be chosen at run time, joined with what the network was trained for.
 
-from dataclasses import dataclass, replace
+A recipe holds the choices alone (`InferenceChoices`), since training decides the rest; a policy holds both, checked
+against each other (`InferenceConfig`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from math import isfinite
-from typing import Literal
+from typing import Any
 
 from foreact.errors import ConfigurationError
 from foreact.flow.solver import euler_times
+from foreact.policy.trained import TrainedFor
+from foreact.settings import from_plain
 from foreact.transformer.model import TransformerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class InferenceConfig:
-    """How a chunk is computed."""
+class InferenceChoices:
+    """What may be chosen at run time, for any trained network."""
 
     latent_frames_per_chunk: int = 4
-    """K: latent frames imagined, and actions decoded, at once."""
+    """K: latent frames imagined, and actions decoded, at once; at most the largest chunk of training."""
     window: int = 64
     """Latent frames of history in the cache."""
     video_steps: int = 5
@@ -27,27 +34,11 @@ class InferenceConfig:
     """Guidance scale of the video stream; 1 is none, and costs half."""
     action_guidance: float = 1.0
     """Guidance scale of the action stream."""
-    video_shift: float = 3.0
-    """Time shift of the video's steps; as in training."""
-    action_shift: float = 1.0
-    """Time shift of the actions' steps; as in training."""
-    imagines: bool = True
-    """False for a reactive policy: actions come straight from the history."""
-    first_frame: Literal["history", "chunk"] = "history"
-    """Where the first observed latent frame stands, as in training: in the cache by itself, or at the head of the
-    first chunk, which then imagines one latent frame less (the published weights)."""
     asynchronous: bool = False
     """A chunk may be asked for while actions are under way: makes room in the cache for a chunk of them."""
-    forward_dynamics: bool = False
-    """The network was trained to imagine where given actions lead."""
-    action_prefixes: bool = False
-    """The network was trained to go on from actions that are decided already."""
     disagreement_threshold: float | None = None
     """Distance of observed from imagined latents above which an asynchronous controller waits to see (`foreact
     calibrate`); None: never."""
-    few_steps: bool = False
-    """The network was distilled (`foreact distill`): one step leads from noise to the end, and the schedules `one` and
-    `two` may be used."""
     video_steps_executed: int | None = None
     """Take only the first so many of the video's steps, and let the actions read what the last of them saw. None:
     all of them, spaced anew up to `s_stop`."""
@@ -58,27 +49,10 @@ class InferenceConfig:
         for name in ("video_guidance", "action_guidance"):
             if not isfinite(getattr(self, name)):
                 raise ConfigurationError(name, got=getattr(self, name), allowed="a finite number; 1 is none")
-        euler_times(self.action_steps, shift=self.action_shift)
-        if self.imagines:
-            euler_times(self.video_steps, shift=self.video_shift, stop=self.s_stop)
-        if self.first_frame not in ("history", "chunk"):
-            raise ConfigurationError("first_frame", got=self.first_frame, allowed="history, chunk")
-        if self.first_frame == "chunk" and self.latent_frames_per_chunk < 2:
-            raise ConfigurationError(
-                "latent_frames_per_chunk with first_frame 'chunk'",
-                got=self.latent_frames_per_chunk,
-                allowed="2 or more",
-            )
         threshold = self.disagreement_threshold
         if threshold is not None and not (isfinite(threshold) and threshold >= 0):
             raise ConfigurationError("disagreement_threshold", got=threshold, allowed="0 or more, or none")
         self._check_steps_executed()
-        if self.forward_dynamics and (not self.imagines or self.first_frame == "chunk"):
-            raise ConfigurationError(
-                "forward_dynamics",
-                got=f"imagines {self.imagines}, first_frame {self.first_frame!r}",
-                allowed="a policy that imagines, its first frame in the history",
-            )
         if self.latent_frames_per_chunk < 1 or self.window < 1:
             raise ConfigurationError(
                 "chunk and window",
@@ -98,16 +72,54 @@ class InferenceConfig:
                 "video_steps_executed beside s_stop", got=f"{executed} and {self.s_stop}", allowed="one of the two"
             )
 
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig(InferenceChoices):
+    """How a chunk is computed by a particular network: the choices, and what the network was trained for."""
+
+    trained: TrainedFor = field(default_factory=TrainedFor)
+    """What the network was trained for."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        trained, chunk = self.trained, self.latent_frames_per_chunk
+        euler_times(self.action_steps, shift=trained.action_shift)
+        if trained.imagines:
+            euler_times(self.video_steps, shift=trained.video_shift, stop=self.s_stop)
+        if trained.first_frame == "chunk" and chunk < 2:
+            raise ConfigurationError("latent_frames_per_chunk with first_frame 'chunk'", got=chunk, allowed="2 or more")
+        if trained.largest_chunk is not None and chunk > trained.largest_chunk:
+            raise ConfigurationError(
+                "latent_frames_per_chunk with largest_chunk of training",
+                got=f"{chunk} with {trained.largest_chunk}",
+                allowed=f"1 to {trained.largest_chunk}",
+                cure="choose fewer latent frames per chunk, or train with a larger batch.max_chunk",
+            )
+
+    @classmethod
+    def join(cls, choices: InferenceChoices, trained: TrainedFor) -> "InferenceConfig":
+        """Return the choices for a network that was trained for this.
+
+        Raises:
+            ConfigurationError: The network was not trained for what is chosen.
+        """
+        return cls(**{name: getattr(choices, name) for name in CHOICES}, trained=trained)
+
+    @property
+    def choices(self) -> InferenceChoices:
+        """What of this may be chosen at run time."""
+        return InferenceChoices(**{name: getattr(self, name) for name in CHOICES})
+
     @property
     def video_times(self) -> list[float]:
         """Flow times that the video visits, from 0 on."""
-        times = euler_times(self.video_steps, shift=self.video_shift, stop=self.s_stop)
+        times = euler_times(self.video_steps, shift=self.trained.video_shift, stop=self.s_stop)
         return times if self.video_steps_executed is None else times[: self.video_steps_executed + 1]
 
     @property
     def action_times(self) -> list[float]:
         """Flow times that the actions visit, from 0 to 1."""
-        return euler_times(self.action_steps, shift=self.action_shift)
+        return euler_times(self.action_steps, shift=self.trained.action_shift)
 
     @property
     def scratch_frames(self) -> int:
@@ -116,7 +128,7 @@ class InferenceConfig:
 
     @property
     def cache_frames(self) -> int:
-        """Latent frames that a cache has room for: the window, and scratch space beside it."""
+        """Latent frames that a cache has room for: the window, and scratch space next to it."""
         return self.window + self.scratch_frames
 
     def as_driven(self) -> "InferenceConfig":
@@ -125,12 +137,34 @@ class InferenceConfig:
         A policy that was trained for forward dynamics is driven asynchronously by default, and its controllers make
         that room (`controllers.with_room`) however it was stored.
         """
-        return replace(self, asynchronous=self.asynchronous or self.forward_dynamics)
+        return replace(self, asynchronous=self.asynchronous or self.trained.forward_dynamics)
 
     @property
     def rows(self) -> int:
         """Rows in the cache: a second, unconditional one if either stream is guided."""
         return 2 if self.video_guidance != 1 or self.action_guidance != 1 else 1
+
+
+CHOICES: tuple[str, ...] = tuple(setting.name for setting in fields(InferenceChoices))
+"""Names of the settings that may be chosen at run time."""
+
+
+def inference_from_plain(data: Any) -> InferenceConfig:
+    """Return the settings of a flat table, in which choices and facts of training are together.
+
+    Policies of the first format and the settings of published weights are written so.
+
+    Raises:
+        ConfigurationError: `data` is no table, or a setting is unknown, of another type, or does not go with others.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigurationError("settings of inference", got=repr(data), allowed="a table of names and values")
+    learned = {setting.name for setting in fields(TrainedFor)}
+    chosen = {name: value for name, value in data.items() if name not in learned}
+    trained = {name: value for name, value in data.items() if name in learned}
+    return InferenceConfig.join(
+        from_plain(InferenceChoices, chosen, "inference"), from_plain(TrainedFor, trained, "inference")
+    )
 
 
 def cache_numbers(sizes: TransformerConfig, config: InferenceConfig) -> int:

@@ -18,7 +18,7 @@ from foreact.embodiments import ActionCodec, Embodiment
 from foreact.embodiments.cameras import check_clip, check_pictures
 from foreact.errors import ConfigurationError, InputError, UnknownNameError
 from foreact.policy.committed import TRAIN, Committed
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import CHOICES, InferenceConfig
 from foreact.policy.instructions import UnknownInstructionWarning, unknown_instruction
 from foreact.policy.networks import Networks
 from foreact.policy.predictor import Predictor
@@ -66,7 +66,7 @@ class Policy:
     def __repr__(self) -> str:
         """Return one line: the robot, the cameras, the size, what a chunk is."""
         weights = sum(parameter.numel() for parameter in self.networks.model.parameters())
-        steps = f"{self.config.video_steps} video steps, " if self.config.imagines else "no imagination, "
+        steps = f"{self.config.video_steps} video steps, " if self.config.trained.imagines else "no imagination, "
         return (
             f"Policy(robot={self.embodiment.name!r}, cameras={list(self.embodiment.cameras)}, "
             f"weights={weights / 1e6:.1f}M, chunk={self.actions_per_chunk} actions in {steps}"
@@ -150,7 +150,7 @@ class Policy:
     def _standstill(self, state: np.ndarray) -> tuple[np.ndarray, Tensor]:
         """Return the first pose, and in model units the actions said to have led to the first latent frame."""
         per_frame = self.embodiment.timing.actions_per_latent_frame
-        if self.config.first_frame == "chunk":  # the published weights know nothing of the robot's posture
+        if self.config.trained.first_frame == "chunk":  # the published weights know nothing of the robot's posture
             needed = self.embodiment.needs_initial_pose
             pose = self.embodiment.hold_action(state) if needed else np.zeros(self.embodiment.num_dofs)
             return pose, torch.zeros(per_frame, len(self.codec.mask))
@@ -323,9 +323,9 @@ class Policy:
             ConfigurationError: The policy does not imagine, or was not trained for forward dynamics.
         """
         self._check_may_ask(session)
-        if not self.config.forward_dynamics:
+        if not self.config.trained.forward_dynamics:
             raise ConfigurationError(
-                "policy with inference.forward_dynamics", got="False", allowed="True", cure=f"for foresee(), {TRAIN}"
+                "policy trained for forward_dynamics", got="False", allowed="True", cure=f"for foresee(), {TRAIN}"
             )
         per_frame = self.embodiment.timing.actions_per_latent_frame
         self._whole_frames(session, "actions", len(actions), per_frame, cure="foresee one chunk")
@@ -359,15 +359,15 @@ class Policy:
     def _check_may_ask(self, session: Session) -> None:
         if session.initial_pose is None:
             raise InputError("question", got="a session without observations", cure="call observe_first() before")
-        if not self.config.imagines:
+        if not self.config.trained.imagines:
             raise ConfigurationError(
                 "policy to be asked about video",
                 got="a reactive one: its actions come straight from what it sees",
                 allowed="one that imagines",
-                cure="load or train one with inference.imagines",
+                cure="load one that does, or train one with batch.imagines",
             )
 
-    def believe(self, session: Session) -> None:
+    def accept_imagined(self, session: Session) -> None:
         """Open loop: take the predicted chunk for what happened, instead of observing.
 
         Raises:
@@ -384,12 +384,12 @@ def with_settings(policy: Policy, **changes: Any) -> Policy:
     """Return the policy with some inference settings changed, for example `with_settings(policy, video_steps=3)`.
 
     Raises:
-        UnknownNameError: No such setting.
+        UnknownNameError: No such setting, or one that training decided (`TrainedFor`).
         ConfigurationError: Settings that do not go together.
     """
     for name in changes:
-        if name not in InferenceConfig.__dataclass_fields__:
-            raise UnknownNameError("inference setting", name, InferenceConfig.__dataclass_fields__)
+        if name not in CHOICES:
+            raise UnknownNameError("inference setting", name, CHOICES)
     return policy.with_config(replace(policy.config, **changes))
 
 

@@ -5,7 +5,7 @@ integrated from noise to `s_stop`; its keys and values stay in the cache's scrat
 integrated from noise to 1 while it sees them; then the imagined entries are dropped.
 
 While actions are under way the history can be carried on beyond what was seen (`Ahead`): frames that they will lead to,
-imagined or believed, are kept beside the observed ones while the next chunk is computed, and dropped with it.
+imagined or believed, are kept next to the observed ones while the next chunk is computed, and dropped with it.
 
 Policies trained as the published weights were have the first observed latent frame at the head of the first chunk,
 held at its observed value at flow time 1 while the rest is imagined.
@@ -137,7 +137,7 @@ class Predictor:
             seen = KnownFrames(
                 video=self._tokens(seen_latents[None]), action=executed[None].to(self.device, torch.float32)
             )
-            if self.config.first_frame == "chunk" and rollout.num_observed == 0:
+            if self.config.trained.first_frame == "chunk" and rollout.num_observed == 0:
                 rollout.head = seen
                 continue
             if rollout.head is not None:
@@ -203,7 +203,7 @@ class Predictor:
             with span_all(traces, "look_ahead") if any(ahead) else nullcontext():
                 foreseen = self._look_ahead(rollouts, ahead)
             together = Together(rollouts, self.model, self.config.latent_frames_per_chunk, prefixes=prefixes)
-            if self.config.imagines:
+            if self.config.trained.imagines:
                 with span_all(traces, "imagine"):
                     latents = self._imagine(together)
             with span_all(traces, "decode_actions"):

@@ -26,6 +26,7 @@ from foreact.policy.policy import Policy
 from foreact.policy.predictor import Predictor
 from foreact.policy.rollout import Rollout
 from foreact.policy.together import Kind, Together
+from foreact.policy.trained import TrainedFor
 from foreact.settings import from_plain
 
 SETTINGS_FILE, TENSORS_FILE = "trace.json", "trace.safetensors"
@@ -78,10 +79,8 @@ class TraceSettings:
             action_steps=self.action_steps,
             video_guidance=self.guidance_scale,
             action_guidance=self.action_guidance_scale,
-            video_shift=self.video_shift,
-            action_shift=self.action_shift,
-            first_frame="chunk",
             video_steps_executed=None if executed == -1 else executed,
+            trained=TrainedFor(first_frame="chunk", video_shift=self.video_shift, action_shift=self.action_shift),
         )
 
     @property

@@ -41,9 +41,9 @@ class Schedule:
             ConfigurationError: The schedule is for distilled policies, and this is none that takes so few steps.
         """
         self._check_trained_for(config)
-        if self.yields_to_published and config.first_frame == "chunk":
+        if self.yields_to_published and config.trained.first_frame == "chunk":
             return {}
-        if not config.imagines:
+        if not config.trained.imagines:
             return {"action_steps": self.action_steps}
         guidance = config.video_guidance if self.video_guidance is None else self.video_guidance
         return {
@@ -55,9 +55,9 @@ class Schedule:
         }
 
     def _check_trained_for(self, config: InferenceConfig) -> None:
-        own = (config.video_steps if config.imagines else 0, config.action_steps)
+        own = (config.video_steps if config.trained.imagines else 0, config.action_steps)
         takes_so_few = own[0] <= self.video_steps and own[1] <= self.action_steps
-        if self.for_few_steps and not config.few_steps and not takes_so_few:
+        if self.for_few_steps and not config.trained.few_steps and not takes_so_few:
             raise ConfigurationError(
                 f"schedule of {self.video_steps} video and {self.action_steps} action steps",
                 got=f"a policy whose own are {own[0]} and {own[1]}, and that was not distilled",
@@ -95,7 +95,7 @@ def apply_schedule(policy: Policy, name: str | None, **changes: Any) -> Policy:
     Args:
         policy: As it was loaded: what a schedule leaves alone, guidance for example, stays as it is found.
         name: One of `SCHEDULES`; None leaves the policy's own.
-        changes: Fields of `InferenceConfig` that win over the schedule's.
+        changes: Fields of `InferenceChoices` that win over the schedule's.
 
     Raises:
         UnknownNameError: No such schedule.
@@ -108,7 +108,7 @@ def apply_schedule(policy: Policy, name: str | None, **changes: Any) -> Policy:
 def describe_steps(config: InferenceConfig) -> str:
     """Return in words the steps of a chunk, for example "3 video steps to s = 0.6, guidance 1; 10 action steps"."""
     actions = f"{config.action_steps} action steps"
-    if not config.imagines:
+    if not config.trained.imagines:
         return actions
     times = config.video_times
     return f"{len(times) - 1} video steps to s = {times[-1]:.2g}, guidance {config.video_guidance:g}; {actions}"

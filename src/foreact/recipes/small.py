@@ -1,7 +1,7 @@
-"""A policy of about 150 M weights: trains from nothing on one consumer GPU, and runs on one with ease."""
+"""A policy of about 150 M weights: trains from scratch on one consumer GPU, and runs on one with ease."""
 
 from foreact.embodiments import CameraLayout
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import InferenceChoices
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.recipe import Recipe
@@ -14,11 +14,9 @@ def small() -> Recipe:
 
     Sequences are 20 seconds long, and so is the history at inference; training fits 16 GB.
     """
-    corruption = CorruptionConfig(video_shift=3.0, action_shift=1.0)
     return Recipe(
         embodiment="aloha",
         layout=CameraLayout(kind="t_shape", cameras=("top", "left_wrist", "right_wrist"), height=128, width=128),
-        text_dim=256,
         transformer=TransformerConfig(
             latent_channels=16,
             canvas=(24, 16),
@@ -31,19 +29,17 @@ def small() -> Recipe:
             action_ffn_dim=1536,
             text_dim=256,
         ),
-        corruption=corruption,
+        corruption=CorruptionConfig(video_shift=3.0, action_shift=1.0),
         batch=BatchConfig(global_batch=32, micro_batch=1, max_frames=64),
         optimization=OptimizationConfig(num_steps=30_000, learning_rate=3e-4, warmup_steps=1000),
         precision="bfloat16",
         save_every=500,
-        judge_every=2000,
-        inference=InferenceConfig(
+        eval_every=2000,
+        inference=InferenceChoices(
             latent_frames_per_chunk=4,
             window=64,
             video_steps=5,
             s_stop=1.0,
             action_steps=10,
-            video_shift=corruption.video_shift,
-            action_shift=corruption.action_shift,
         ),
     )

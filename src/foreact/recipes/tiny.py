@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from foreact.embodiments import CameraLayout
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import InferenceChoices
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.recipe import Recipe
@@ -16,11 +16,9 @@ REACTIVE_STEP_COST = 0.74
 
 def tiny() -> Recipe:
     """Return the recipe of the shipped policy: two arms, the top camera, 16 video tokens per latent frame."""
-    corruption = CorruptionConfig(video_shift=2.0, action_shift=1.0)
     return Recipe(
         embodiment="aloha",
         layout=CameraLayout(kind="side_by_side", cameras=("top",), height=64, width=64),
-        text_dim=64,
         transformer=TransformerConfig(
             latent_channels=16,
             canvas=(8, 8),
@@ -33,20 +31,18 @@ def tiny() -> Recipe:
             action_ffn_dim=384,
             text_dim=64,
         ),
-        corruption=corruption,
+        corruption=CorruptionConfig(video_shift=2.0, action_shift=1.0),
         # One sequence at a time wastes nothing on padding, and what it computes stays in the processor's cache
         # (benchmarks/training_step.py). Nothing else changes; a GPU may rather have all at once.
         batch=BatchConfig(global_batch=4, micro_batch=1, max_frames=48),
         optimization=OptimizationConfig(num_steps=4000, learning_rate=4e-3, warmup_steps=60, ema_decay=0.997),
-        judge_every=1000,
-        inference=InferenceConfig(
+        eval_every=1000,
+        inference=InferenceChoices(
             latent_frames_per_chunk=4,
             window=64,
             video_steps=5,
             s_stop=1.0,
             action_steps=10,
-            video_shift=corruption.video_shift,
-            action_shift=corruption.action_shift,
         ),
     )
 
@@ -78,9 +74,7 @@ def tiny_disturbed() -> Recipe:
         corruption=replace(recipe.corruption, action_shift=10.0),
         batch=replace(recipe.batch, global_batch=16, micro_batch=16),
         optimization=replace(recipe.optimization, num_steps=2600, layer_matrices="muon"),
-        inference=replace(
-            recipe.inference, latent_frames_per_chunk=2, video_steps=2, action_steps=1, action_shift=10.0
-        ),
+        inference=replace(recipe.inference, latent_frames_per_chunk=2, video_steps=2, action_steps=1),
     )
 
 
@@ -93,9 +87,8 @@ def tiny_grounded() -> Recipe:
     return replace(
         recipe,
         corruption=replace(recipe.corruption, forward_dynamics_probability=0.5, action_prefix_probability=0.5),
-        inference=replace(recipe.inference, forward_dynamics=True, action_prefixes=True),
         optimization=replace(recipe.optimization, num_steps=3000, learning_rate=2e-3),
-        judge_every=1000,
+        eval_every=1000,
     )
 
 
@@ -108,6 +101,5 @@ def tiny_reactive() -> Recipe:
     return replace(
         recipe,
         batch=replace(recipe.batch, imagines=False),
-        inference=replace(recipe.inference, imagines=False),
         optimization=replace(recipe.optimization, num_steps=round(recipe.optimization.num_steps / REACTIVE_STEP_COST)),
     )

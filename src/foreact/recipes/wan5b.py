@@ -6,7 +6,7 @@ RoboTwin.
 
 from dataclasses import replace
 
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import InferenceChoices
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.optimization import OptimizationConfig
 from foreact.training.recipe import Recipe
@@ -19,10 +19,8 @@ def wan5b() -> Recipe:
 
     The longest training sequence is the inference window: no history is longer than those it has learned from.
     """
-    corruption = CorruptionConfig(video_shift=5.0, action_shift=1.0)
     return Recipe(
         embodiment="robotwin_aloha",
-        text_dim=4096,
         transformer=TransformerConfig(
             latent_channels=48,
             canvas=(24, 20),
@@ -36,18 +34,16 @@ def wan5b() -> Recipe:
             text_dim=4096,
             text_length=512,
         ),
-        corruption=corruption,
+        corruption=CorruptionConfig(video_shift=5.0, action_shift=1.0),
         batch=BatchConfig(global_batch=32, micro_batch=1, max_frames=72, recompute=True),
         optimization=OptimizationConfig(num_steps=3000, learning_rate=1e-5, warmup_steps=100),
         precision="bfloat16",
-        inference=InferenceConfig(
+        inference=InferenceChoices(
             latent_frames_per_chunk=2,
             window=72,
             video_steps=25,
             video_guidance=5.0,
             action_steps=50,
-            video_shift=corruption.video_shift,
-            action_shift=corruption.action_shift,
         ),
     )
 
@@ -74,7 +70,7 @@ def wan5b_pretrain() -> Recipe:
         optimization=replace(recipe.optimization, num_steps=275_000, learning_rate=1e-4, warmup_steps=2000),
         inference=replace(recipe.inference, window=37),
         save_every=500,
-        judge_every=5000,
+        eval_every=5000,
     )
 
 
@@ -118,7 +114,7 @@ def wan5b_shared() -> Recipe:
         action_ffn_dim=recipe.transformer.video_ffn_dim,
         action_embedding="linear",
     )
-    return replace(recipe, transformer=transformer, inference=replace(recipe.inference, first_frame="chunk"))
+    return replace(recipe, transformer=transformer, first_frame="chunk")
 
 
 def shared_post() -> Recipe:

@@ -153,8 +153,8 @@ class Host:
         finally:
             self.metrics.sessions.set(len(self.sessions))
         self.count_refusal(connection, refused)
-        told = Error(code=refused.code, message=str(refused)[:_MOST_TOLD])
-        return encode(told) if typed else write_refusal(told)
+        details = Error(code=refused.code, message=str(refused)[:_MOST_TOLD])
+        return encode(details) if typed else write_refusal(details)
 
     async def _receive(self, data: bytes | str) -> Received:
         """Understand a message; a large one is read by a thread of its own, so that the others are not kept waiting."""

@@ -1,7 +1,7 @@
 """The server's log: one JSON object a line, written by a thread of its own. What cannot be written is dropped.
 
-Nobody can fill a disk with it: a line is at most 8 kB, a file at most 16 MiB with four older ones beside it, and of the
-same event no more than ten lines a second are written, the next of which says how many were left out.
+Nobody can fill a disk with it: a line is at most 8 kB, a file at most 16 MiB with four older ones next to it, and of
+the same event no more than ten lines a second are written, the next of which says how many were left out.
 """
 
 import json

@@ -125,8 +125,8 @@ class PolicyReplica:
     async def _collect(self) -> bytes:
         """Return what all replicas counted: whoever asks is led to any of them."""
         everyone = serve.get_deployment_handle(self._deployment, self._app).broadcast("metrics")
-        told = await everyone.results_async(timeout_s=_COLLECT_S, return_exceptions=True)
-        return merge(dict(each for each in told if not isinstance(each, BaseException)))
+        details = await everyone.results_async(timeout_s=_COLLECT_S, return_exceptions=True)
+        return merge(dict(each for each in details if not isinstance(each, BaseException)))
 
 
 def app(arguments: Arguments) -> RayApplication:

@@ -68,7 +68,7 @@ def _read_index(path: Path) -> dict[str, str]:
     for file in listed.values():
         if not isinstance(file, str) or Path(file).name != file or not file.endswith(SUFFIX):
             raise CheckpointError(
-                f"index {path}", got=f"file {file!r}", allowed=f"the name of a {SUFFIX} file beside it"
+                f"index {path}", got=f"file {file!r}", allowed=f"the name of a {SUFFIX} file next to it"
             )
     return listed
 

@@ -96,7 +96,7 @@ def rollout_expert(
         noise_scale_rad: Standard deviation of the noise on what is executed; 0 for none.
         env: An environment of the same task to use, with its disturbance; its episode ends. None: one without
             disturbance is made.
-        miss_probability: Of the first grasp being aimed beside the cube.
+        miss_probability: Of the first grasp being aimed next to the cube.
 
     Raises:
         ConfigurationError: The environment is of another task.

@@ -16,7 +16,7 @@ REACTION_STEPS = 6
 STILL_M = 0.001
 """A cube that moves less than this in a control step lies still."""
 MISS_M = (0.03, 0.05)
-"""How far from the cube a missed grasp is aimed: beyond half of the cube, so that the fingers close beside it."""
+"""How far from the cube a missed grasp is aimed: beyond half of the cube, so that the fingers close next to it."""
 MISS_STREAM = 3
 """Sets the draw of a missed grasp apart from those of the episode's start and disturbances."""
 
@@ -29,7 +29,7 @@ class Expert:
 
         Args:
             env: Just reset.
-            miss_probability: Of the first grasp being aimed beside the cube: demonstrations then show how one
+            miss_probability: Of the first grasp being aimed next to the cube: demonstrations then show how one
                 notices, and what to do.
 
         Raises:

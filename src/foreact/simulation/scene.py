@@ -4,7 +4,7 @@
 
 Arms, table and meshes are gym-aloha's. Its XML is edited as text in memory, because MuJoCo's own editing
 interface changes between versions, and compiled from memory, so nothing is left on disk. Bins and lamp are there
-in every task: they stand beside the cubes' area in the view from above, and one scene lets tasks share a policy.
+in every task: they stand next to the cubes' area in the view from above, and one scene lets tasks share a policy.
 """
 
 import copy

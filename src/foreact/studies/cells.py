@@ -6,7 +6,7 @@ from typing import Any
 
 from foreact.errors import ConfigurationError, UnknownNameError
 from foreact.evaluation.suite import EvaluationConfig
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import CHOICES
 from foreact.studies.claims import Claim, Labels, matches
 from foreact.studies.measures import Evaluation, HeldOut, HeldOutErrors
 from foreact.studies.policies import PolicySource
@@ -26,10 +26,9 @@ class Cell:
     """What is measured."""
 
     def __post_init__(self) -> None:
-        known = InferenceConfig.__dataclass_fields__
         for name in self.changes:
-            if name not in known:
-                raise UnknownNameError("inference setting", name, known)
+            if name not in CHOICES:
+                raise UnknownNameError("inference setting", name, CHOICES)
 
     @property
     def work(self) -> Evaluation | HeldOutErrors:

@@ -13,7 +13,7 @@ from foreact.errors import DatasetError
 from foreact.evaluation.demonstrations import CollectionConfig, collect
 from foreact.simulation.tasks import get_task
 from foreact.studies.store import lock
-from foreact.studies.work import Tell, Work, WorkFolders, digest_of, plain_settings
+from foreact.studies.work import OnProgress, Work, WorkFolders, digest_of, plain_settings
 
 TABLES = ("meta/**/*", "data/**/*.parquet")
 EPISODE_SHARE = 0.65
@@ -45,7 +45,7 @@ class Demonstrations:
         """A few words."""
         return f"{self.size} demonstrations of {self.config.task}"
 
-    def told(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return the settings, which decide every episode; their number counts, for the last ones are held out."""
         return plain_settings(self.config)
 
@@ -57,10 +57,10 @@ class Demonstrations:
         """Return the dataset's folder."""
         return store.folder(self) / "dataset"
 
-    def perform(self, folder: Path, store: WorkFolders, device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: WorkFolders, device: str, on_progress: OnProgress) -> None:
         """Record what is missing."""
         for count in collect(self.config, self.root(store), load_embodiment("aloha")):
-            tell(count, self.size, "")
+            on_progress(count, self.size, "")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class Recorded:
     folder: str
     """Its folder."""
 
-    def told(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return a digest of its tables.
 
         Raises:

@@ -75,8 +75,8 @@ def _keeping(
     left_s = costs([cell for cell in study.cells if cell.name not in done], store)
     claims = report["claims"]
     if before.keys() == {(cell["name"], cell["folder"]) for cell in cells}:
-        told = {claim["claim"]: claim for claim in own["claims"] if claim["estimate"]}
-        claims = [claim if claim["estimate"] else told.get(claim["claim"], claim) for claim in claims]
+        details = {claim["claim"]: claim for claim in own["claims"] if claim["estimate"]}
+        claims = [claim if claim["estimate"] else details.get(claim["claim"], claim) for claim in claims]
     cells = [cell | {"left_s": left_s.get(cell["name"], 0.0)} for cell in cells]
     return report | {"cells": cells, "claims": claims, "left_s": fsum(left_s.values())}
 
@@ -123,9 +123,9 @@ def _verdicts(reports: list[dict[str, Any]]) -> str:
     lines: dict[str, list[str]] = {"holds": [], "fails": []}
     for report in reports:
         for claim in report["claims"]:
-            told = f"- [{report['study']}](#{report['study']}): {claim['claim']}"
-            told += f": {found(claim)}" if claim["estimate"] else ""
-            lines.setdefault(claim["verdict"], []).append(told)
+            details = f"- [{report['study']}](#{report['study']}): {claim['claim']}"
+            details += f": {found(claim)}" if claim["estimate"] else ""
+            lines.setdefault(claim["verdict"], []).append(details)
     parts = [f"**{verdict}** ({len(claims)})\n\n" + "\n".join(claims) for verdict, claims in lines.items()]
     return "\n\n".join(part.rstrip() for part in parts)
 

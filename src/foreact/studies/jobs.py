@@ -60,7 +60,7 @@ def estimate_s(works: Iterable[Work], store: Store) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
+class WorkEvent:
     """What became of a job."""
 
     job: Job
@@ -82,7 +82,7 @@ class Outcome:
     """What was not done: the budget was spent, or something it needs failed."""
 
 
-class Agenda:
+class JobQueue:
     """Which job may begin now. It computes nothing and starts nothing itself."""
 
     def __init__(self, jobs: Iterable[Job]):
@@ -102,15 +102,15 @@ class Agenda:
                 return job
         return None
 
-    def hear(self, news: News) -> None:
+    def hear(self, event: WorkEvent) -> None:
         """Take off what is done; remember what failed, and look again later at what another process does."""
-        if news.state == "done":
-            del self._open[news.job.key]
-        elif news.state == "failed":
-            self.failed[news.job.key] = news.figures
-        elif news.state == "elsewhere":
-            self._begun.discard(news.job.key)
-            self._not_before[news.job.key] = time.monotonic() + RETRY_S
+        if event.state == "done":
+            del self._open[event.job.key]
+        elif event.state == "failed":
+            self.failed[event.job.key] = event.figures
+        elif event.state == "elsewhere":
+            self._begun.discard(event.job.key)
+            self._not_before[event.job.key] = time.monotonic() + RETRY_S
 
     @property
     def is_waiting(self) -> bool:

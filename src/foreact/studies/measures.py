@@ -18,8 +18,8 @@ from foreact.policy.loading import load
 from foreact.policy.policy import Policy, with_settings
 from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import Dataset, Demonstrations, encode
-from foreact.studies.policies import PolicySource, TrainingRun, changed_in, find_policy, policy_told
-from foreact.studies.work import Row, Tell, Work, WorkFolders, plain_settings, write_json
+from foreact.studies.policies import PolicySource, TrainingRun, changed_in, find_policy, policy_fingerprint
+from foreact.studies.work import OnProgress, Row, Work, WorkFolders, plain_settings, write_json
 from foreact.training.validation import open_loop_error
 
 ERRORS_FILE = "errors.json"
@@ -56,26 +56,30 @@ class Evaluation:
         changed = "".join(f", {name} {value}" for name, value in self.changes.items())
         return f"{self.size} episodes of {self.config.task}{changed}"
 
-    def told(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return all settings but the number of episodes: asking for more adds to those there are."""
         config = {name: value for name, value in plain_settings(self.config).items() if name != "num_episodes"}
-        return {**policy_told(self.policy), "changes": changed_in(self.policy, self.changes), "evaluation": config}
+        return {
+            **policy_fingerprint(self.policy),
+            "changes": changed_in(self.policy, self.changes),
+            "evaluation": config,
+        }
 
     def needs(self) -> Sequence[Work]:
         """Return the policy's training."""
         return (self.policy,) if isinstance(self.policy, TrainingRun) else ()
 
-    def perform(self, folder: Path, store: WorkFolders, device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: WorkFolders, device: str, on_progress: OnProgress) -> None:
         """Run the episodes that are missing."""
         policy = _policy(self.policy, self.changes, store, device)
         seeds = range(self.config.seed, self.config.seed + self.size)
         known = {result.seed for result in read_results(folder)} & set(seeds)
         count, successes = len(known), 0
-        tell(count, self.size, "")
+        on_progress(count, self.size, "")
         for result in evaluate(policy, self.config, folder):
             successes += result.success
             count += result.seed not in known
-            tell(count, self.size, f"{successes} succeeded")
+            on_progress(count, self.size, f"{successes} succeeded")
 
     def read(self, store: WorkFolders) -> list[Row]:
         """Return the figures of each episode that was asked for and is done, in the order of their seeds."""
@@ -136,17 +140,17 @@ class HeldOutErrors:
         """A few words."""
         return f"errors on {self.size} held-out episodes"
 
-    def told(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return all settings; the number of episodes among them, for it says which are the last ones."""
-        config = {"dataset": self.config.dataset.told(), "num_episodes": self.size, "seed": self.config.seed}
-        return {**policy_told(self.policy), "changes": changed_in(self.policy, self.changes), "held_out": config}
+        config = {"dataset": self.config.dataset.fingerprint(), "num_episodes": self.size, "seed": self.config.seed}
+        return {**policy_fingerprint(self.policy), "changes": changed_in(self.policy, self.changes), "held_out": config}
 
     def needs(self) -> Sequence[Work]:
         """Return the policy's training, and demonstrations to be recorded."""
         needed = (self.config.dataset, self.policy)
         return tuple(work for work in needed if isinstance(work, (TrainingRun, Demonstrations)))
 
-    def perform(self, folder: Path, store: WorkFolders, device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: WorkFolders, device: str, on_progress: OnProgress) -> None:
         """Measure all episodes.
 
         Raises:
@@ -160,13 +164,13 @@ class HeldOutErrors:
         cache = encode(dataset, policy.networks.vae, policy.embodiment, device)
         executed = EXECUTED if EXECUTED in dataset.column_names else "action"
         rows: list[Row] = []
-        tell(0, self.size, "")
+        on_progress(0, self.size, "")
         for number in range(dataset.num_episodes - self.size, dataset.num_episodes):
             latents = cache.load(number)
             sequence = make_sequence(dataset.episode(number), latents, policy.codec, executed_column=executed)
             error = open_loop_error(policy, [sequence], seed=self.config.seed + number)
             rows.append({"unit": number, **dataclasses.asdict(error)})
-            tell(len(rows), self.size, f"action error {error.action_error:.3f}")
+            on_progress(len(rows), self.size, f"action error {error.action_error:.3f}")
         write_json(folder / ERRORS_FILE, rows)
 
     def read(self, store: WorkFolders) -> list[Row]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from foreact.errors import NotInstalledError
-from foreact.studies.jobs import Agenda, Job, News, Outcome
+from foreact.studies.jobs import Job, JobQueue, Outcome, WorkEvent
 from foreact.studies.runner import POLL_S, perform
 from foreact.studies.store import Store
 
@@ -22,7 +22,7 @@ def run_over_ray(
     device: str = "cpu",
     gpus_per_job: float = 1.0,
     budget_s: float | None = None,
-    on_news: Callable[[News], None] = lambda news: None,
+    on_event: Callable[[WorkEvent], None] = lambda event: None,
 ) -> Outcome:
     """Do the jobs wherever the cluster has room, in their order; of jobs under way only begin and end are told.
 
@@ -33,7 +33,7 @@ def run_over_ray(
         device: Where each job computes.
         gpus_per_job: Share of a GPU that Ray keeps for each, where the device is cuda.
         budget_s: Wall-clock seconds after which no further job is begun; None: all are.
-        on_news: Told what happens, in this process.
+        on_event: Told what happens, in this process.
 
     Raises:
         NotInstalledError: Ray is not installed.
@@ -41,21 +41,21 @@ def run_over_ray(
     ray = _ray(address)
     needs = {"num_cpus": 1, "num_gpus": gpus_per_job if device.startswith("cuda") else 0, "max_retries": 0}
     begin = ray.remote(**needs)(_perform).remote
-    agenda, under_way = Agenda(jobs), {}
+    queue, under_way = JobQueue(jobs), {}
     until = float("inf") if budget_s is None else time.monotonic() + budget_s
     while True:
-        while time.monotonic() < until and len(under_way) < _room(ray, needs) and (job := agenda.next()):
+        while time.monotonic() < until and len(under_way) < _room(ray, needs) and (job := queue.next()):
             under_way[begin(job.work, store, device)] = job
-            on_news(News(job=job, state="begun"))
-        if not under_way and (time.monotonic() >= until or not agenda.is_waiting):
-            return Outcome(failed=agenda.failed, left=agenda.left())
+            on_event(WorkEvent(job=job, state="begun"))
+        if not under_way and (time.monotonic() >= until or not queue.is_waiting):
+            return Outcome(failed=queue.failed, left=queue.left())
         if not under_way:
             time.sleep(POLL_S)
             continue
         for finished in ray.wait(list(under_way), timeout=POLL_S)[0]:
-            news = _news(ray, finished, under_way.pop(finished))
-            agenda.hear(news)
-            on_news(news)
+            event = _event(ray, finished, under_way.pop(finished))
+            queue.hear(event)
+            on_event(event)
 
 
 def _room(ray: Any, needs: Mapping[str, int | float]) -> int:
@@ -70,12 +70,12 @@ def _perform(work: Any, store: Store, device: str) -> tuple[str, int, str]:
     return perform(work, store, device, lambda *_: None)
 
 
-def _news(ray: Any, finished: Any, job: Job) -> News:
+def _event(ray: Any, finished: Any, job: Job) -> WorkEvent:
     try:
         state, done, figures = ray.get(finished)
     except ray.exceptions.RayError as error:
         state, done, figures = "failed", 0, str(error).splitlines()[0]
-    return News(job=job, state=state, done=done, figures=figures)
+    return WorkEvent(job=job, state=state, done=done, figures=figures)
 
 
 def _ray(address: str) -> Any:

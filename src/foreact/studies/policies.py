@@ -14,7 +14,7 @@ from foreact.data.episodes import EpisodeDataset
 from foreact.policy.storage.hub import resolve
 from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import EPISODE_SHARE, Dataset, Demonstrations, encode
-from foreact.studies.work import Tell, Work, WorkFolders, digest_of, plain_settings
+from foreact.studies.work import OnProgress, Work, WorkFolders, digest_of, plain_settings
 from foreact.training.recipe import Recipe
 from foreact.training.run import POLICY_FOLDER, train
 
@@ -35,7 +35,7 @@ class TrainingRun:
     vae: str = "tiny"
     """Whose video VAE: a shipped policy's, that of a policy's folder; or a video VAE's own folder."""
     initial: "TrainingRun | str | None" = None
-    """Policy or weights to go on from; None: from nothing."""
+    """Policy or weights to go on from; None: from scratch."""
 
     @property
     def size(self) -> int:
@@ -69,13 +69,13 @@ class TrainingRun:
         kind = "imagines" if self.recipe.batch.imagines else "reacts"
         return f"training one that {kind}: {self.size} steps, {len(self.data)} datasets, seed {self.recipe.seed}"
 
-    def told(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return all settings, those of what it needs among them, and digests of what it reads."""
         return {
             "recipe": plain_settings(self.recipe) | {"embodiment": _robot(self.recipe.embodiment)},
-            "data": [dataset.told() for dataset in self.data],
+            "data": [dataset.fingerprint() for dataset in self.data],
             "vae": digest_of(str(vae_folder(self.vae)), WEIGHTS),
-            "initial": None if self.initial is None else policy_told(self.initial),
+            "initial": None if self.initial is None else policy_fingerprint(self.initial),
         }
 
     def needs(self) -> Sequence[Work]:
@@ -83,7 +83,7 @@ class TrainingRun:
         recorded = tuple(dataset for dataset in self.data if isinstance(dataset, Demonstrations))
         return (*recorded, self.initial) if isinstance(self.initial, TrainingRun) else recorded
 
-    def perform(self, folder: Path, store: WorkFolders, device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: WorkFolders, device: str, on_progress: OnProgress) -> None:
         """Encode what is missing; train from where an interrupted call stopped."""
         torch.set_num_threads(1)
         datasets = [EpisodeDataset(dataset.root(store)) for dataset in self.data]
@@ -94,8 +94,8 @@ class TrainingRun:
         known = False
         for now in train(self.recipe, datasets, vae.to("cpu"), folder, initial=initial, device=device):
             if not known:
-                tell(now.step - 1, now.num_steps, "")
-            tell(now.step, now.num_steps, f"loss {now.loss:.3f}  {now.judged}")
+                on_progress(now.step - 1, now.num_steps, "")
+            on_progress(now.step, now.num_steps, f"loss {now.loss:.3f}  {now.judged}")
             known = True
 
 
@@ -103,10 +103,10 @@ PolicySource = TrainingRun | str
 """A policy that is trained, or the name of one that ships, or a folder."""
 
 
-def policy_told(source: PolicySource) -> dict[str, Any]:
+def policy_fingerprint(source: PolicySource) -> dict[str, Any]:
     """Return what decides a policy: how it is trained, or a digest of its files."""
     if isinstance(source, TrainingRun):
-        return {"training": source.told()}
+        return {"training": source.fingerprint()}
     return {"weights": digest_of(str(policy_folder(source)), WEIGHTS)}
 
 

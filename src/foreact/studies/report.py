@@ -131,8 +131,8 @@ def _compared(cell: dict[str, Any]) -> str:
     if cell["is_reference"]:
         return "(the reference)"
     against = cell["against_reference"]
-    told = _shown(against, "success" if "success" in cell["figures"] else "action_error", sign="+")
-    return told if against is None or against["p"] is None else f"{told}, p = {against['p']:.2g}"
+    details = _shown(against, "success" if "success" in cell["figures"] else "action_error", sign="+")
+    return details if against is None or against["p"] is None else f"{details}, p = {against['p']:.2g}"
 
 
 def found(claim: dict[str, Any]) -> str:
@@ -155,11 +155,11 @@ def _shown(estimate: dict[str, Any] | None, figure: str, sign: str = "") -> str:
         return "-"
     factor, digits, unit = (100, 0, " %") if figure in SHARES else (1, 0 if figure == "chunk_ms" else 3, "")
 
-    def told(end: str) -> str:
+    def details(end: str) -> str:
         return f"{factor * estimate[end]:{sign}.{digits}f}"
 
-    interval = "of one alone" if estimate["low"] is None else f"{told('low')} to {told('high')}"
-    return f"{told('middle')}{unit} ({interval})"
+    interval = "of one alone" if estimate["low"] is None else f"{details('low')} to {details('high')}"
+    return f"{details('middle')}{unit} ({interval})"
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from foreact.errors import ConfigurationError, ForeactError
 from foreact.files import write_whole
-from foreact.studies.jobs import Agenda, Job, News, Outcome
+from foreact.studies.jobs import Job, JobQueue, Outcome, WorkEvent
 from foreact.studies.store import Store
 
 POLL_S = 0.5
@@ -33,7 +33,7 @@ def run(
     workers: int = 1,
     device: str = "cpu",
     budget_s: float | None = None,
-    on_news: Callable[[News], None] = lambda news: None,
+    on_event: Callable[[WorkEvent], None] = lambda event: None,
 ) -> Outcome:
     """Do the jobs in their order, as many at a time as there are workers; a failing one does not stop the others.
 
@@ -43,30 +43,30 @@ def run(
         workers: Processes.
         device: Where each of them computes.
         budget_s: Wall-clock seconds after which no further job is begun; None: all are.
-        on_news: Told everything as it happens, in this process.
+        on_event: Told everything as it happens, in this process.
 
     Raises:
         ConfigurationError: Less than one worker.
     """
     if workers < 1:
         raise ConfigurationError("workers", got=workers, allowed="1 or more")
-    agenda, crew = Agenda(jobs), _Crew(store, device, workers)
+    queue, pool = JobQueue(jobs), _WorkerPool(store, device, workers)
     until = float("inf") if budget_s is None else time.monotonic() + budget_s
     try:
         while True:
-            while time.monotonic() < until and crew.has_room and (job := agenda.next()):
-                on_news(News(job=job, state="begun"))
-                crew.give(job)
-            if not crew.busy and (time.monotonic() >= until or not agenda.is_waiting):
-                return Outcome(failed=agenda.failed, left=agenda.left())
-            for news in crew.listen(POLL_S):
-                agenda.hear(news)
-                on_news(news)
+            while time.monotonic() < until and pool.has_room and (job := queue.next()):
+                on_event(WorkEvent(job=job, state="begun"))
+                pool.give(job)
+            if not pool.busy and (time.monotonic() >= until or not queue.is_waiting):
+                return Outcome(failed=queue.failed, left=queue.left())
+            for event in pool.listen(POLL_S):
+                queue.hear(event)
+                on_event(event)
     finally:
-        crew.dismiss()
+        pool.stop()
 
 
-class _Crew:
+class _WorkerPool:
     """Worker processes; one that dies is replaced, and its job has failed."""
 
     def __init__(self, store: Store, device: str, size: int):
@@ -95,26 +95,26 @@ class _Crew:
         theirs.close()
         return process, ours
 
-    def listen(self, seconds: float) -> list[News]:
+    def listen(self, seconds: float) -> list[WorkEvent]:
         """Return what was told within some seconds."""
         if not self.busy:
             time.sleep(seconds)
         return [self._hear(ours) for ours in wait(list(self.busy), seconds) if isinstance(ours, Connection)]
 
-    def _hear(self, ours: Connection) -> News:
+    def _hear(self, ours: Connection) -> WorkEvent:
         process, job = self.busy[ours]
         try:
             state, done, figures = ours.recv()
         except (EOFError, ConnectionError):
             process.join()
             del self.busy[ours]
-            return News(job=job, state="failed", figures=f"its process ended ({_ending(process.exitcode)})")
+            return WorkEvent(job=job, state="failed", figures=f"its process ended ({_ending(process.exitcode)})")
         if state != "working":
             del self.busy[ours]
             self._idle.append((process, ours))
-        return News(job=job, state=state, done=done, figures=figures)
+        return WorkEvent(job=job, state=state, done=done, figures=figures)
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """End all workers; what was under way is resumed by the next call."""
         for process in [process for process, _ in [*self._idle, *self.busy.values()]]:
             process.terminate()
@@ -142,7 +142,7 @@ def work_for(runner: Connection, store: Store, device: str) -> None:
     while True:
         try:
             work = runner.recv()
-            runner.send(perform(work, store, device, lambda now, _, told: runner.send(("working", now, told))))
+            runner.send(perform(work, store, device, lambda now, _, details: runner.send(("working", now, details))))
         except (EOFError, ConnectionError):
             return  # the runner is gone: what is under way is left to the next one
 
@@ -155,11 +155,11 @@ def _end_with_runner() -> None:
         os._exit(1)
 
 
-def perform(work: Any, store: Store, device: str, tell: Callable[[int, int, str], None]) -> tuple[str, int, str]:
+def perform(work: Any, store: Store, device: str, on_progress: Callable[[int, int, str], None]) -> tuple[str, int, str]:
     """Do one piece of work; return (done, failed or elsewhere, units, the reason if it failed)."""
     try:
         error = store.folder(work) / ERROR_FILE
-        is_done = store.perform(work, device, tell)
+        is_done = store.perform(work, device, on_progress)
         error.unlink(missing_ok=True)
         return ("done", work.size, "") if is_done else ("elsewhere", 0, "")
     except ConnectionError:

@@ -19,7 +19,7 @@ from foreact.errors import CheckpointError
 from foreact.folders import remove_leftovers
 from foreact.settings import read_json
 from foreact.studies.ledger import Entry, Ledger
-from foreact.studies.work import Measurement, Row, Tell, Work, digest, write_json
+from foreact.studies.work import Measurement, OnProgress, Row, Work, digest, write_json
 
 CONFIG_FILE = "config.json"
 FINISHED_FILE = "finished.json"
@@ -59,7 +59,7 @@ class Store:
         entry = self.ledger.get(self.key(work)) if self.ledger else None
         return entry["rows"][: work.size] if entry else []
 
-    def perform(self, work: Work, device: str, tell: Tell) -> bool:
+    def perform(self, work: Work, device: str, on_progress: OnProgress) -> bool:
         """Do what is left of the work, unless another process is at it; return whether it is done now.
 
         Raises:
@@ -73,17 +73,17 @@ class Store:
             if not self.is_done(work):
                 remove_leftovers(folder)
                 self._claim(folder, work)
-                meter = _Meter(tell)
+                meter = _Meter(on_progress)
                 work.perform(folder, self, device, meter)
                 write_json(folder / FINISHED_FILE, {"size": work.size, **meter.cost(work)})
             return True
 
     def _claim(self, folder: Path, work: Work) -> None:
         path = folder / CONFIG_FILE
-        told = json.loads(json.dumps(work.told()))
-        if path.exists() and read_json(path)["settings"] != told:
+        details = json.loads(json.dumps(work.fingerprint()))
+        if path.exists() and read_json(path)["settings"] != details:
             raise CheckpointError(f"folder {folder}", got="work of other settings", cure="delete it to begin anew")
-        write_json(path, {"foreact": foreact.__version__, "kind": work.kind, "title": work.title, "settings": told})
+        write_json(path, {"foreact": foreact.__version__, "kind": work.kind, "title": work.title, "settings": details})
 
     def extended_ledger(self, measurements: Iterable[Measurement]) -> Ledger:
         """Return the ledger with all work that is finished here, and the rows of those measurements."""
@@ -143,12 +143,12 @@ def lock(folder: Path, *, wait: bool = False) -> Iterator[bool]:
 class _Meter:
     """Passes on what it is told, and knows what a unit cost in this call."""
 
-    tell: Tell
+    on_progress: OnProgress
     calls: list[tuple[int, float]] = field(default_factory=list)
 
     def __call__(self, done: int, total: int, figures: str) -> None:
         self.calls = [*self.calls[:1], (done, time.perf_counter())]
-        self.tell(done, total, figures)
+        self.on_progress(done, total, figures)
 
     def cost(self, work: Work) -> dict[str, Any]:
         """Return the seconds that all units would have taken at this call's pace; nothing if it did none."""

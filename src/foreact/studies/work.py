@@ -12,7 +12,7 @@ from foreact.settings import to_plain
 
 Row = Mapping[str, Any]
 """Figures of one unit, under "unit" its number: the seed, or the episode of the dataset."""
-Tell = Callable[[int, int, str], None]
+OnProgress = Callable[[int, int, str], None]
 """Told (units done, of how many, figures): once before the first unit with what an earlier call had done, then after
 each."""
 
@@ -48,7 +48,7 @@ class Work(Protocol):
         """A few words for a progress bar."""
         ...
 
-    def told(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """Return what the result depends on, as plain data; `digest` is its short name."""
         ...
 
@@ -56,7 +56,7 @@ class Work(Protocol):
         """Return what must be done first."""
         ...
 
-    def perform(self, folder: Path, store: "WorkFolders", device: str, tell: Tell) -> None:
+    def perform(self, folder: Path, store: "WorkFolders", device: str, on_progress: OnProgress) -> None:
         """Do it, or what an interrupted call left of it, into `folder`."""
         ...
 
@@ -72,7 +72,7 @@ class Measurement(Work, Protocol):
 
 def digest(work: Work) -> str:
     """Return a short name of the work's settings: equal settings, equal name, whatever study asks."""
-    plain = json.dumps([work.kind, work.told()], sort_keys=True)
+    plain = json.dumps([work.kind, work.fingerprint()], sort_keys=True)
     return hashlib.blake2b(plain.encode(), digest_size=8).hexdigest()
 
 

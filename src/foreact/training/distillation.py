@@ -76,7 +76,7 @@ class DistillationConfig:
     """Last episodes of every dataset that are judged, and not learned from."""
     save_every: int = 100
     """Steps between checkpoints."""
-    judge_every: int = 250
+    eval_every: int = 250
     """Steps between measurements on held-out episodes."""
     seed: int = 0
     """Of every draw."""
@@ -138,7 +138,7 @@ def distill(
 
 
 def _check_can_be_taught(policy: Policy) -> None:
-    if policy.config.first_frame == "chunk":
+    if policy.config.trained.first_frame == "chunk":
         raise ConfigurationError(
             "policy to distil",
             got="one whose first frame stands in the first chunk, as in the published weights",
@@ -155,30 +155,29 @@ def _check_can_be_taught(policy: Policy) -> None:
 
 def distilled_settings(config: InferenceConfig) -> InferenceConfig:
     """Return how a distilled policy computes its chunks: two video steps, one action step, guidance inside."""
-    few = {"action_steps": 1, "video_guidance": 1.0, "action_guidance": 1.0, "few_steps": True}
-    if config.imagines:
+    few = {"action_steps": 1, "video_guidance": 1.0, "action_guidance": 1.0}
+    if config.trained.imagines:
         few |= {"video_steps": NUM_VIDEO_STEPS, "video_steps_executed": None, "s_stop": config.video_times[-1]}
-    return replace(config, **few)
+    return replace(config, trained=replace(config.trained, few_steps=True), **few)
 
 
 def distillation_recipe(policy: Policy, config: DistillationConfig) -> Recipe:
     """Return the settings of the training that a distillation is: what the policy can do, it goes on doing."""
     inference = policy.config
     corruption = CorruptionConfig(
-        video_shift=inference.video_shift,
-        action_shift=inference.action_shift,
-        video_times=tuple(inference.video_times) if inference.imagines else (),
+        video_shift=inference.trained.video_shift,
+        action_shift=inference.trained.action_shift,
+        video_times=tuple(inference.video_times) if inference.trained.imagines else (),
         action_times=tuple(inference.action_times),
         noisy_history_probability=config.noisy_history_probability,
         text_dropout=0.0,  # guidance is inside the student; it is never asked without its instruction
-        forward_dynamics_probability=0.3 if inference.forward_dynamics else 0.0,
-        action_prefix_probability=0.5 if inference.action_prefixes else 0.0,
+        forward_dynamics_probability=0.3 if inference.trained.forward_dynamics else 0.0,
+        action_prefix_probability=0.5 if inference.trained.action_prefixes else 0.0,
     )
     chunk = inference.latent_frames_per_chunk
     return Recipe(
         embodiment=policy.embodiment.name,
         layout=policy.embodiment.layout,
-        text_dim=policy.networks.model.config.text_dim,
         transformer=policy.networks.model.config,
         corruption=corruption,
         batch=BatchConfig(
@@ -187,7 +186,7 @@ def distillation_recipe(policy: Policy, config: DistillationConfig) -> Recipe:
             max_frames=config.max_frames,
             max_chunk=chunk,
             window=(min(chunk, inference.window), inference.window),
-            imagines=inference.imagines,
+            imagines=inference.trained.imagines,
         ),
         optimization=OptimizationConfig(
             num_steps=config.num_steps,
@@ -195,10 +194,10 @@ def distillation_recipe(policy: Policy, config: DistillationConfig) -> Recipe:
             warmup_steps=min(50, config.num_steps),
             ema_decay=config.ema_decay,
         ),
-        inference=distilled_settings(inference),
+        inference=distilled_settings(inference).choices,
         num_held_out=config.num_held_out,
         save_every=config.save_every,
-        judge_every=config.judge_every,
+        eval_every=config.eval_every,
         seed=config.seed,
     )
 
@@ -271,7 +270,7 @@ class ConsistencyTargets:
 
 
 def _video_times(config: InferenceConfig) -> list[float]:
-    return config.video_times if config.imagines else [0.0, 1.0]
+    return config.video_times if config.trained.imagines else [0.0, 1.0]
 
 
 class _Way:

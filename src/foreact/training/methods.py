@@ -1,7 +1,7 @@
-"""What of a network is trained: all of it, its action stream alone, or that and low-rank adapters beside the rest.
+"""What of a network is trained: all of it, its action stream alone, or that and low-rank adapters next to the rest.
 
 The action stream begins untrained where a network was made from a video model, so adapters alone would be wrong for it:
-`lora` trains it in full, and puts adapters beside all matrices of the video stream's layers, those of the feed-forward
+`lora` trains it in full, and puts adapters next to all matrices of the video stream's layers, those of the feed-forward
 among them. Frozen weights have no gradient, no moments and no average. Policies are saved with the adapters merged in,
 tensor by tensor, so that nothing about them has to be known where they are used.
 
@@ -25,12 +25,12 @@ Method = Literal["full", "lora", "action"]
 MATRICES = r"layers\.\d+\.video\.((joint|text)\.(to_q|to_k|to_v|to_out)|ffn_in|ffn_out)"
 """Names of the modules that get adapters."""
 _BASE, _ADAPTER = ".base_layer.", re.compile(r"\.lora_(A|B)\.default\.weight$")
-"""What peft calls an adapted matrix, and the two factors beside it."""
+"""What peft calls an adapted matrix, and the two factors next to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig:
-    """Low-rank adapters: beside a matrix W stands alpha / rank * B A, of which B begins at zero."""
+    """Low-rank adapters: next to a matrix W stands alpha / rank * B A, of which B begins at zero."""
 
     rank: int = 16
     """Rows of A, columns of B."""
@@ -87,7 +87,7 @@ def store_frozen_in_bfloat16(model: WorldActionModel) -> None:
     changes. Everything else (norms, modulation tables, clocks, heads) is used in float32 and stays float32.
     """
     for name, module in model.named_modules():
-        # In a matrix with adapters the frozen one is called base_layer; the factors beside it are trained.
+        # In a matrix with adapters the frozen one is called base_layer; the factors next to it are trained.
         if name.startswith("layers.") and isinstance(module, nn.Linear) and not module.weight.requires_grad:
             module.to(torch.bfloat16)
 
@@ -118,7 +118,7 @@ def base_weights(model: WorldActionModel) -> dict[str, Tensor]:
 
 
 def frozen_digest(model: WorldActionModel) -> str:
-    """Return a short name of all weights that are frozen: what was trained beside them fits no others."""
+    """Return a short name of all weights that are frozen: what was trained next to them fits no others."""
     digest = hashlib.blake2b(digest_size=8)
     for name, value in sorted(base_weights(model).items()):
         if not value.requires_grad:

@@ -5,7 +5,8 @@ from typing import Literal
 
 from foreact.embodiments import CameraLayout, Embodiment, load_embodiment
 from foreact.errors import ConfigurationError
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import InferenceChoices, InferenceConfig
+from foreact.policy.trained import TrainedFor
 from foreact.training.corruption import CorruptionConfig
 from foreact.training.methods import AdapterConfig, Method
 from foreact.training.optimization import OptimizationConfig
@@ -23,8 +24,6 @@ class Recipe:
     """Name or TOML file of the robot."""
     layout: CameraLayout | None = None
     """Which of the robot's cameras the policy sees, and how; None: as the embodiment says."""
-    text_dim: int
-    """Width of the small text encoder."""
     transformer: TransformerConfig
     """Sizes of the network."""
     corruption: CorruptionConfig
@@ -33,10 +32,12 @@ class Recipe:
     """How much it learns from at once."""
     optimization: OptimizationConfig
     """How it is optimised."""
-    inference: InferenceConfig
-    """How the trained policy computes its chunks, unless told otherwise."""
+    inference: InferenceChoices
+    """How the trained policy computes its chunks by default; what it is trained for follows from the other settings."""
+    first_frame: Literal["history", "chunk"] = "history"
+    """Place of the first observed latent frame: in the cache by itself, or at the head of the first chunk."""
     method: Method = "full"
-    """What is trained: all weights, the action stream alone (action), or that and adapters beside the video stream's
+    """What is trained: all weights, the action stream alone (action), or that and adapters next to the video stream's
     matrices (lora). The last two need weights to begin with."""
     adapters: AdapterConfig = field(default_factory=AdapterConfig)
     """Of `lora`."""
@@ -58,7 +59,7 @@ class Recipe:
     all. However many they are, the same ones are held out."""
     save_every: int = 100
     """Steps between checkpoints."""
-    judge_every: int = 500
+    eval_every: int = 500
     """Steps between measurements on held-out episodes."""
     seed: int = 0
     """Of the weights and of every draw."""
@@ -68,6 +69,43 @@ class Recipe:
         embodiment = load_embodiment(self.embodiment)
         return embodiment if self.layout is None else replace(embodiment, layout=self.layout)
 
+    @property
+    def trained(self) -> TrainedFor:
+        """What a network is trained for by these settings: the only place where that is decided."""
+        corruption = self.corruption
+        return TrainedFor(
+            imagines=self.batch.imagines,
+            first_frame=self.first_frame,
+            forward_dynamics=corruption.forward_dynamics_probability > 0,
+            action_prefixes=corruption.action_prefix_probability > 0,
+            video_shift=corruption.video_shift,
+            action_shift=corruption.action_shift,
+            largest_chunk=self.batch.max_chunk,
+            few_steps=bool(corruption.action_times),  # only distillation learns at the steps of a solver
+        )
+
+    def policy_config(self) -> InferenceConfig:
+        """Return how the trained policy computes its chunks by default.
+
+        Raises:
+            ConfigurationError: Something is chosen that the network is not trained for; both settings are named.
+        """
+        chunk, largest = self.inference.latent_frames_per_chunk, self.batch.max_chunk
+        if chunk > largest:
+            raise ConfigurationError(
+                "inference.latent_frames_per_chunk with batch.max_chunk",
+                got=f"{chunk} with {largest}",
+                allowed="chunks no larger than the largest that is trained on",
+            )
+        forward = self.corruption.forward_dynamics_probability
+        if forward > 0 and not (self.batch.imagines and self.first_frame == "history"):
+            raise ConfigurationError(
+                "corruption.forward_dynamics_probability with batch.imagines and first_frame",
+                got=f"{forward:g} with {self.batch.imagines} and {self.first_frame}",
+                allowed="above 0 only with batch.imagines True and first_frame history",
+            )
+        return InferenceConfig.join(self.inference, self.trained)
+
     def __post_init__(self) -> None:
         if self.precision not in ("float32", "bfloat16"):
             raise ConfigurationError("precision", got=self.precision, allowed="float32, bfloat16")
@@ -75,17 +113,8 @@ class Recipe:
             raise ConfigurationError(
                 "frozen_precision", got="bfloat16", allowed=f"float32, since `precision` is {self.precision}"
             )
-        if self.text_dim != self.transformer.text_dim:
-            raise ConfigurationError("text_dim", got=self.text_dim, allowed=self.transformer.text_dim)
-        for learned, claimed in (
-            ("forward_dynamics_probability", "forward_dynamics"),
-            ("action_prefix_probability", "action_prefixes"),
-        ):
-            probability, claim = getattr(self.corruption, learned), getattr(self.inference, claimed)
-            if (probability > 0) != claim:
-                got = f"corruption.{learned} {probability:g} with inference.{claimed} {claim}"
-                raise ConfigurationError("what is learned and used", got=got, allowed="both, or neither")
-        for name in ("save_every", "judge_every"):
+        self.policy_config()
+        for name in ("save_every", "eval_every"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(name, got=getattr(self, name), allowed="1 or more")
         if self.num_episodes is not None and self.num_episodes < 1:

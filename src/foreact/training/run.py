@@ -95,7 +95,7 @@ def train(
         datasets: With their latents cached; of other robots than the recipe's as parts of a mixture.
         vae: They were encoded with it.
         folder: Of the run.
-        initial: Weights to begin with, written by `foreact init`, or a policy to go on from; None: from nothing.
+        initial: Weights to begin with, written by `foreact init`, or a policy to go on from; None: from scratch.
         latents: Folder of the latents, if not with the datasets.
         device: Where to train.
         should_stop: Asked after every step, of every process; once one says yes, the run is saved, and ends.
@@ -158,7 +158,7 @@ def begin(
     initialize(model, seed=recipe.seed, action=recipe.action_initialization)
     if ranks.world > 1:
         model = _shard(recipe, ranks, device, model.state_dict().items())
-    return Networks(model=model.to(device), vae=vae, text_encoder=HashedWordEncoder(dim=recipe.text_dim))
+    return Networks(model=model.to(device), vae=vae, text_encoder=HashedWordEncoder(dim=recipe.transformer.text_dim))
 
 
 def _shard(
@@ -279,7 +279,7 @@ class Run:
                 progress = self._step(log)
                 done = state.step == num_steps
                 stops = self._ranks.any(should_stop()) and not done
-                if done or state.step % recipe.judge_every == 0:
+                if done or state.step % recipe.eval_every == 0:
                     self._judge(log)
                 if done or stops or state.step % recipe.save_every == 0:
                     self._save()
@@ -334,7 +334,7 @@ class Run:
                 averaged = WorldActionModel(sizes).eval()
             averaged.load_state_dict(weights, assign=True)
             networks = replace(self._networks, model=averaged)
-            made.append(Policy(networks, robot.codec, self._recipe.inference, instructions=robot.instructions))
+            made.append(Policy(networks, robot.codec, self._recipe.policy_config(), instructions=robot.instructions))
         return made
 
     def _sizes_for(self, robot: RobotData) -> TransformerConfig:
@@ -369,7 +369,7 @@ class Run:
         judged = [robot for robot in robots if any(True for s in robot.held_out for _ in whole_chunks(s, chunk))]
         if not judged:
             return
-        # In bfloat16 where training computes so: beside the training's own memory there is little room.
+        # In bfloat16 where training computes so: next to the training's own memory there is little room.
         dtype = torch.bfloat16 if self._recipe.precision == "bfloat16" else torch.float32
         policies, said, written = self.policies(next(self._model.parameters()).device, dtype), [], {}
         for robot, policy in zip(robots, policies, strict=False):  # no policies on the other processes

@@ -46,8 +46,8 @@ def save_sharded(state: TrainingState, folder: Path, configuration: dict[str, An
         ) from error
     ranks.wait()
     if ranks.is_first:
-        told = {"step": state.step, "processes": ranks.world, "configuration": configuration}
-        write_whole(target / COMPLETE, json.dumps(told, indent=1).encode())
+        stored = {"step": state.step, "processes": ranks.world, "configuration": configuration}
+        write_whole(target / COMPLETE, json.dumps(stored, indent=1).encode())
         keep = set(complete_states(folder)[-NUM_KEPT:])
         for other in target.parent.iterdir():
             if other not in keep:
@@ -72,20 +72,20 @@ def load_sharded(state: TrainingState, saved: Path, configuration: dict[str, Any
     Raises:
         CheckpointError: It is damaged, or of another configuration.
     """
-    told = read_json(saved / COMPLETE)
-    check_configuration(saved, told["configuration"], configuration)
+    stored = read_json(saved / COMPLETE)
+    check_configuration(saved, stored["configuration"], configuration)
     for parameter in state.weights.values():
         remembered = state.optimizer.state_of(parameter)
         for moment in MOMENTS:
             remembered[moment] = torch.zeros_like(parameter)
-        remembered["step"] = torch.tensor(float(told["step"]), device=parameter.device)
+        remembered["step"] = torch.tensor(float(stored["step"]), device=parameter.device)
     try:
         dcp.load(_flat(state), storage_reader=HuggingFaceStorageReader(str(saved)), no_dist=ranks.world == 1)
     except (OSError, ValueError, KeyError, RuntimeError, dcp.CheckpointException) as error:
         raise CheckpointError(
             f"training state {saved}", got=str(error)[:300], cure="delete this folder to go on from the one before it"
         ) from error
-    state.step = int(told["step"])
+    state.step = int(stored["step"])
 
 
 def _flat(state: TrainingState) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ class VideoVAETrainingConfig:
     max_gradient_norm: float = 1.0
     """Gradients are scaled down to this norm."""
     kl_weight: float = 3e-5
-    """Weight of the KL divergence per latent number beside the reconstruction error per pixel."""
+    """Weight of the KL divergence per latent number next to the reconstruction error per pixel."""
     saliency_weight: float = 8.0
     """Extra weight, at most, of a pixel that moves or is unlike the dataset's mean picture."""
     num_held_out_episodes: int = 4

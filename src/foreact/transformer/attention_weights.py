@@ -1,7 +1,7 @@
 """Attention that also says where it looked: weights recomputed from the same queries and keys, for people to see.
 
 It is never used to act. The fused attention of `CachedAttention` computes no weights that could be kept, so they are
-computed once more beside it; weights times values are what it returned, which a test holds.
+computed once more next to it; weights times values are what it returned, which a test holds.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""The KV cache of one session: what was observed, in a ring; what is imagined, in scratch space beside it.
+"""The KV cache of one session: what was observed, in a ring; what is imagined, in scratch space next to it.
 
 Per layer one buffer holds `[ scratch | ring ]`. The ring has a slot for each latent frame of the window. Scratch is
 filled from its end towards its start, so scratch entries in use and ring entries in use are always one contiguous
@@ -79,7 +79,7 @@ class KVCache:
     def write_scratch(
         self, layer: int, keys: Tensor, values: Tensor, offset: int
     ) -> tuple[Float[Tensor, "batch heads seen head_dim"], Float[Tensor, "batch heads seen head_dim"]]:
-        """Place new entries beside those in use; return the keys and values that their queries see.
+        """Place new entries next to those in use; return the keys and values that their queries see.
 
         Args:
             layer: Which layer.
@@ -165,7 +165,7 @@ class KVCache:
         self.num_observed += num_frames
 
     def _check_scratch(self, num_tokens: int, num_aside: int) -> None:
-        """Refuse more tokens than scratch holds beside frames put aside; these have their room even if none was."""
+        """Refuse more tokens than scratch holds next to frames put aside; these have their room even if none was."""
         allowed = self._scratch - num_aside * self._slot
         if self._imagined + num_tokens > allowed:
             raise ConfigurationError(

@@ -59,7 +59,7 @@ def _expected(config: TransformerConfig, layout: SourceLayout) -> dict[str, Shap
 
 def _sizes(given: dict[str, Shape]) -> dict[str, Any]:
     """Return what the shapes tell, by the names of our settings."""
-    telling = {
+    sources = {
         "video_width": ("video.embed.weight", 0),
         "patch_features": ("video.embed.weight", 1),
         "text_dim": ("video.text_in.weight", 1),
@@ -67,7 +67,7 @@ def _sizes(given: dict[str, Shape]) -> dict[str, Any]:
         "video_ffn_dim": ("video.blocks.0.ffn_in.weight", 0),
         "action_channels": ("action.embed.weight", 1),
     }
-    sizes = {setting: given[name][axis] for setting, (name, axis) in telling.items() if len(given.get(name, ())) > axis}
+    sizes = {setting: given[name][axis] for setting, (name, axis) in sources.items() if len(given.get(name, ())) > axis}
     layers = {int(name.split(".")[2]) for name in given if name.startswith("video.blocks.")}
     return sizes | {"num_layers": max(layers, default=-1) + 1}
 
@@ -83,7 +83,7 @@ def _settings(path: Path) -> dict[str, Any]:
             f"settings in {path}",
             got=f"{type(error).__name__}: {error}",
             allowed="JSON with patch_size, num_attention_heads, eps",
-            cure="fetch the file again: it belongs to the weights beside it",
+            cure="fetch the file again: it belongs to the weights next to it",
         ) from error
     if patch != [1, PATCH, PATCH]:
         raise CheckpointError(f"patch_size in {path}", got=patch, allowed=[1, PATCH, PATCH])

@@ -44,7 +44,7 @@ class PlayChoices:
             ConfigurationError: Steps that cannot be, or a controller that the policy was not trained for.
         """
         check_mode(policy, self.controller)
-        names = ("video_steps", "s_stop", "action_steps") if policy.config.imagines else ("action_steps",)
+        names = ("video_steps", "s_stop", "action_steps") if policy.config.trained.imagines else ("action_steps",)
         chosen = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if "video_steps" in chosen or "s_stop" in chosen:
             chosen["video_steps_executed"] = None

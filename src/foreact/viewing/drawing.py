@@ -1,4 +1,4 @@
-"""The small pictures of the page: what is seen beside what was imagined, the imagined film, the time line."""
+"""The small pictures of the page: what is seen next to what was imagined, the imagined film, the time line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _SMALL_FONT, _SMALL_BAR = ImageFont.load_default(size=12), 18
 
 
 def pair_picture(seen: np.ndarray, imagined: np.ndarray | None) -> np.ndarray:
-    """Return what the camera sees beside what was imagined of the same moment, uint8 [height, 400, 3]."""
+    """Return what the camera sees next to what was imagined of the same moment, uint8 [height, 400, 3]."""
     side = (WIDTH - _GAP) // 2
     height = round(side * seen.shape[0] / seen.shape[1])
     page = Image.new("RGB", (WIDTH, _BAR + height), BACKGROUND)
@@ -107,7 +107,8 @@ def _heated(tile: HeatTile, most: float, side: int) -> np.ndarray:
     weight = Image.fromarray(np.float32(tile.heat / most)).resize((side, side), Image.Resampling.BICUBIC)
     weight = np.clip(np.asarray(weight), 0, 1)[..., None]
     picture = resize(tile.picture, (side, side)).astype(np.float32)
-    return np.uint8((0.45 + 0.3 * weight) * picture * (1 - 0.6 * weight) + 0.6 * weight * np.float32(STANDING))
+    heated = (0.45 + 0.3 * weight) * picture * (1 - 0.6 * weight) + 0.6 * weight * np.array(STANDING)
+    return heated.astype(np.uint8)
 
 
 def time_line(

@@ -185,14 +185,15 @@ class DreamPanel:
         Raises:
             InputError: It is no film, is too short, or the policy has several cameras.
         """
-        cameras, timing = self._policy.embodiment.cameras, self._policy.embodiment.timing
-        if len(cameras) > 1:
-            raise InputError("films", got="one", allowed=f"one of each camera: {', '.join(cameras)}")
-        film, state = {cameras[0]: film_from_bytes(content, timing.camera_hz)}, typical_state(self._policy.codec)
+        camera, *others = self._policy.embodiment.cameras
+        timing = self._policy.embodiment.timing
+        if others:
+            raise InputError("films", got="one", allowed=f"one of each camera: {', '.join([camera, *others])}")
+        film, state = {camera: film_from_bytes(content, timing.camera_hz)}, typical_state(self._policy.codec)
         inferred = infer_arms(self._policy, film, state, self._instruction.value)
-        shown = dict(self._policy.embodiment.layout.pictures(film))[cameras[0]]
+        shown = dict(self._policy.embodiment.layout.pictures(film))[camera]
         standstill = self._policy.embodiment.hold_action(state)
-        self._show(np.uint8(shown[: 1 + len(inferred) // timing.camera_stride]), inferred, standstill)
+        self._show(shown[: 1 + len(inferred) // timing.camera_stride].astype(np.uint8), inferred, standstill)
         self._show_curve(inferred, inferred)
         self._said.content = f"{len(inferred)} actions read from {len(shown)} frames: the blue arms make them."
         self._on_begin(OFFSET_M)
@@ -262,7 +263,7 @@ class DreamPanel:
     def _show_dream(self) -> None:
         dream = self._begun()
         film = dream.frames[self._policy.embodiment.cameras[0]]
-        self._show(np.uint8(film), dream.actions, self._policy.embodiment.hold_action(dream.start.state))
+        self._show(np.asarray(film, np.uint8), dream.actions, self._policy.embodiment.hold_action(dream.start.state))
 
     def _show(self, film: np.ndarray, actions: np.ndarray, standstill: np.ndarray) -> None:
         """Play a film from its last chunk on, with the arms of each frame."""
@@ -273,8 +274,8 @@ class DreamPanel:
         self._shown = (film, arms, time.monotonic() - max(0, len(film) - 1 - per_chunk) / hz)
         self._film.image = film_picture(film[:: max(1, -(-len(film) // 16))], -1)
 
-    def _show_curve(self, told: np.ndarray, inferred: np.ndarray) -> None:
+    def _show_curve(self, details: np.ndarray, inferred: np.ndarray) -> None:
         most = int(np.argmax(np.ptp(inferred, axis=0)))
         times = np.arange(len(inferred)) / self._policy.embodiment.timing.action_hz
         self._curve.title = self._policy.embodiment.dof_names[most].replace("_", " ")
-        self._curve.data = (times, told[:, most].astype(np.float64), inferred[:, most].astype(np.float64))
+        self._curve.data = (times, details[:, most].astype(np.float64), inferred[:, most].astype(np.float64))

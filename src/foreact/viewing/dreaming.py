@@ -16,7 +16,7 @@ from foreact.errors import InputError
 from foreact.evaluation.dream import check_imagines
 from foreact.evaluation.modes import check_answers_all
 from foreact.policy.policy import Policy
-from foreact.policy.predictor import Prediction
+from foreact.policy.rollout import Prediction
 from foreact.policy.viewer import Frames, LatentViewer
 
 LONGEST_FILM_S = 20.0
@@ -88,7 +88,8 @@ class SteeredDream:
         robot, num_actions = self._policy.embodiment, self._policy.actions_per_chunk
         if np.shape(target) != (robot.num_dofs,):
             raise InputError("pose of the arms", got=f"shape {np.shape(target)}", allowed=f"{robot.num_dofs} numbers")
-        actions = np.linspace(self.pose, robot.clip_actions(np.float32(target)), num_actions + 1, dtype=np.float32)[1:]
+        goal = robot.clip_actions(np.asarray(target, np.float32))
+        actions = np.linspace(self.pose, goal, num_actions + 1, dtype=np.float32)[1:]
         latents = self._policy.foresee(self._session, actions)
         universal = torch.from_numpy(self._policy.codec.encode(actions, self._session.initial_pose))
         per_frame = robot.timing.actions_per_latent_frame
@@ -99,7 +100,7 @@ class SteeredDream:
         """Take what was imagined for what happened, and decode its pictures."""
         prediction = self._session.prediction
         assert prediction is not None and prediction.latents is not None
-        self._policy.believe(self._session)
+        self._policy.accept_imagined(self._session)
         new = self._viewer.show(prediction.latents)
         self.frames = {camera: np.concatenate([clip, new[camera]]) for camera, clip in self.frames.items()}
         self.actions = np.concatenate([self.actions, actions])
@@ -162,7 +163,7 @@ def film_from_bytes(content: bytes, camera_hz: float) -> np.ndarray:
     wanted, frames = Fraction(0), []
     period, last, begin_s, time_s = 1 / Fraction(camera_hz), None, None, Fraction(0)
     try:
-        with av.open(io.BytesIO(content)) as film:
+        with av.open(io.BytesIO(content), mode="r") as film:
             for frame in film.decode(video=0):
                 if frame.width * frame.height > MOST_PIXELS:
                     raise InputError("film", got=f"{frame.width} x {frame.height}", allowed="4096 x 4096 pixels")

@@ -149,7 +149,7 @@ class PlayEngine:
         self._is_watched = watches
 
     def save_film(self, path: Path) -> "Future[Path]":
-        """Write the last episode as an mp4: what the cameras saw beside what was imagined. The result is its path.
+        """Write the last episode as an mp4: what the cameras saw next to what was imagined. The result is its path.
 
         The future raises InputError if no episode has ended by itself.
         """
@@ -180,7 +180,7 @@ class PlayEngine:
             return None
         images = {camera: image[None] for camera, image in episode.record.pictures[-1].items()}
         robot = episode.robot
-        return DreamStart(images=images, state=np.float32(robot.state), instruction=robot.instruction)
+        return DreamStart(images=images, state=np.asarray(robot.state, np.float32), instruction=robot.instruction)
 
     # ---- in the engine's thread ----
 

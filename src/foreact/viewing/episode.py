@@ -206,7 +206,7 @@ class EpisodeView:
         if number >= len(pictures):
             return None
         clip = {camera: image[None] for camera, image in pictures[number].items()}
-        return np.uint8(dict(self._layout.pictures(clip))[self._camera][0])
+        return np.asarray(dict(self._layout.pictures(clip))[self._camera][0], np.uint8)
 
     def _being_computed(self, now_s: float) -> list[Span]:
         """Return the time for which a chunk has been computed that has not come yet."""

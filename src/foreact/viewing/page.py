@@ -133,7 +133,7 @@ class PlayPage:
 
     def _add_dream_panel(self) -> DreamPanel | None:
         """Add the tab of dreams, if a policy here was trained for forward dynamics."""
-        able = [name for name in self._policies if self._load_policy(name).config.forward_dynamics]
+        able = [name for name in self._policies if self._load_policy(name).config.trained.forward_dynamics]
         if not able:
             return None
         policy = self._load_policy(able[0])
@@ -242,7 +242,7 @@ class PlayPage:
             self._s_stop.value = round(policy.config.s_stop, 1)
             self._action_steps.value = min(10, policy.config.action_steps)
         for slider in (self._video_steps, self._s_stop):
-            slider.disabled = not policy.config.imagines
+            slider.disabled = not policy.config.trained.imagines
         self._restart()
 
     def _restart(self) -> None:

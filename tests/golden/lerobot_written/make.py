@@ -92,13 +92,13 @@ def main(out: Path, kind: str) -> None:
     dataset = module.LeRobotDataset("me/data", root=root, tolerance_s=0.01, **backend)
     items = [_item(dataset, n) for n in range(len(dataset))]
     columns = [name for name in items[0] if name not in CAMERAS and name != "task"]
-    told = {name: np.stack([np.asarray(item[name]) for item in items]) for name in columns}
-    told["task"] = np.array([item["task"] for item in items])
-    told["refused"] = np.array([CAMERAS[0] not in item for item in items])
+    stored = {name: np.stack([np.asarray(item[name]) for item in items]) for name in columns}
+    stored["task"] = np.array([item["task"] for item in items])
+    stored["refused"] = np.array([CAMERAS[0] not in item for item in items])
     for key in CAMERAS:
         every = np.stack([_thinned(item[key]) if key in item else np.zeros((16, 16, 3)) for item in items])
-        told[key] = np.rint(255 * every).astype(np.uint8)
-    np.savez_compressed(out / "items.npz", lerobot=version("lerobot"), **told)
+        stored[key] = np.rint(255 * every).astype(np.uint8)
+    np.savez_compressed(out / "items.npz", lerobot=version("lerobot"), **stored)
 
 
 if __name__ == "__main__":

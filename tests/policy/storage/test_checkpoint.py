@@ -2,6 +2,7 @@ import json
 import os
 import resource
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,9 +91,34 @@ def change_config(folder: Path, change) -> None:
     path.write_text(json.dumps(config))
 
 
+def test_what_was_trained_is_apart_from_what_is_chosen(saved: Path) -> None:
+    config = json.loads((saved / "config.json").read_text())
+    assert not config["inference"].keys() & config["trained_for"].keys()
+    assert "video_shift" in config["trained_for"] and "window" in config["inference"]
+
+
+@pytest.mark.parametrize(("max_chunk", "largest"), [(None, None), (7, 7), (1, 2)])
+def test_policies_of_the_earlier_format_load_unchanged(saved: Path, max_chunk: int | None, largest: int | None) -> None:
+    """What they choose was allowed when they were saved, whatever their recipe says."""
+    new = load(saved).config
+
+    def as_before(config: dict) -> None:
+        trained = config.pop("trained_for")
+        del trained["largest_chunk"]
+        config["format"] = "foreact-policy-1"
+        config["inference"] |= trained
+        config["provenance"] = {} if max_chunk is None else {"recipe": {"batch": {"max_chunk": max_chunk}}}
+
+    change_config(saved, as_before)
+    assert load(saved).config == replace(new, trained=replace(new.trained, largest_chunk=largest))
+
+
 @pytest.mark.parametrize(
     "change",
     {
+        "training that is not told": lambda c: c.pop("trained_for"),
+        "an unknown fact of training": lambda c: c["trained_for"].update(speed=3),
+        "a chunk larger than any of training": lambda c: c["trained_for"].update(largest_chunk=1),
         "another width": lambda c: c["transformer"].update(video_width=48),
         "another depth": lambda c: c["transformer"].update(num_layers=3),
         "another canvas": lambda c: c["transformer"].update(canvas=[6, 4]),
@@ -336,8 +362,8 @@ def test_another_text_encoder_replaces_the_one_that_stood_there(published, copie
     save_file({key: value * 1.5 for key, value in weights.items()}, copied / name, metadata={"format": "pt"})
     other = published.load(copied)
     other.save_pretrained(saved)
-    told = [policy.networks.text_encoder.encode(["push"]).tokens for policy in (load(saved), other, published.load())]
-    assert torch.equal(told[0], told[1]) and not torch.equal(told[0], told[2])
+    stored = [policy.networks.text_encoder.encode(["push"]).tokens for policy in (load(saved), other, published.load())]
+    assert torch.equal(stored[0], stored[1]) and not torch.equal(stored[0], stored[2])
     assert {path.name for path in (saved / "text_encoder").iterdir()} == {"config.json", "model.safetensors"}
     original = published.source / name
     assert load_file(original)["shared.weight"].equal(weights["shared.weight"]), "a link is replaced, not written to"

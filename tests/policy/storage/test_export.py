@@ -30,8 +30,8 @@ def test_a_copy_has_the_same_weights_at_its_precision(saved, tmp_path, precision
         assert mine.dtype == dtype and torch.equal(mine, value.to(dtype)), name
     vaes = (policy.networks.vae.state_dict() for policy in (copy, original))
     assert all(torch.equal(one, other) for one, other in zip(*(vae.values() for vae in vaes), strict=True))
-    told = json.loads((tmp_path / "copy" / "config.json").read_text())["provenance"]
-    assert told == {"steps": 7, "exported": {"precision": precision, "from": "policy"}}
+    stored = json.loads((tmp_path / "copy" / "config.json").read_text())["provenance"]
+    assert stored == {"steps": 7, "exported": {"precision": precision, "from": "policy"}}
 
 
 def test_the_command_makes_a_policy_that_acts(tiny, saved, tmp_path, capsys) -> None:

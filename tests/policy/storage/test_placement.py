@@ -52,7 +52,7 @@ EIGHT_BITS = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
     ("settings", "named"),
     [
         ({"device": "abacus"}, "device; got: abacus; allowed: cpu, cuda"),
-        ({"device": "cuda", "offload": True, "quantize": "int8"}, "offload beside quantize"),
+        ({"device": "cuda", "offload": True, "quantize": "int8"}, "offload with quantize"),
         ({"device": "cpu", "offload": True}, "offload; got: device cpu; allowed: a CUDA device"),
     ],
 )
@@ -209,8 +209,8 @@ def test_too_little_ram_beside_the_device_is_told_as_such(monkeypatch) -> None:
     [(None, None, 900.0), (700, 100, 600.0), (5000, 100, 900.0), (700, None, 900.0), (100, 100, 0.0)],
 )
 def test_free_memory_is_what_the_control_group_allows(monkeypatch, limit, used, expected) -> None:
-    told = {"memory.max": limit, "memory.current": used}
-    monkeypatch.setattr(module, "_read_number", lambda path: told[path.name])
+    stored = {"memory.max": limit, "memory.current": used}
+    monkeypatch.setattr(module, "_read_number", lambda path: stored[path.name])
     monkeypatch.setattr(module.psutil, "virtual_memory", lambda: SimpleNamespace(available=900))
     assert free_bytes("cpu") == expected
 

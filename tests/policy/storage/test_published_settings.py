@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from foreact.embodiments import ActionCodec, load_embodiment
-from foreact.policy.inference import InferenceConfig
-from foreact.settings import from_plain
+from foreact.policy.inference import inference_from_plain
 
 ROBOTS = {"lingbot-va-posttrain-libero-long": "libero_published", "lingbot-va-posttrain-robotwin": "robotwin_aloha"}
 FOLDER = files("foreact.policy.storage") / "published_settings"
@@ -31,10 +30,10 @@ def test_settings_build_a_codec_of_a_shipped_robot(name):
 @pytest.mark.parametrize("name", ROBOTS)
 def test_settings_build_an_inference_configuration(name):
     tree = read(name)
-    config = from_plain(InferenceConfig, tree["inference"], "inference")
+    config = inference_from_plain(tree["inference"])
     timing = tree["actions"]["embodiment"]["timing"]
     assert config.latent_frames_per_chunk == timing["latent_frames_per_chunk"]
-    assert (config.first_frame, config.imagines, config.s_stop, config.rows) == ("chunk", True, 1.0, 2)
+    assert (config.trained.first_frame, config.trained.imagines, config.s_stop, config.rows) == ("chunk", True, 1.0, 2)
     assert config.window % config.latent_frames_per_chunk == 0
 
 

@@ -68,8 +68,8 @@ def test_a_folder_is_uploaded_as_it_lies_there(tiny, hub: Hub, tmp_path: Path, c
     policy.save_pretrained(tmp_path / "run" / "policy", provenance={"steps": 7})
     (tmp_path / "run" / "policy" / "notes.txt").write_text("mine")
     main(["push", str(tmp_path / "run"), "somebody/toy", "--private"])
-    told = " ".join(capsys.readouterr().out.split())
-    assert "foreact.load('somebody/toy')" in told and "names no licence" in told
+    stored = " ".join(capsys.readouterr().out.split())
+    assert "foreact.load('somebody/toy')" in stored and "names no licence" in stored
     assert hub.repositories == [("somebody/toy", {"private": True, "exist_ok": True})]
     assert (hub.digest, hub.folder) == (policy.digest(), tmp_path / "run" / "policy")
     card = (hub.folder / "README.md").read_text()

@@ -167,8 +167,8 @@ def test_what_makes_no_sense_is_an_error_frame_and_the_connection_lives_on(two_a
         ({"observation": good | {"state": None}}, "state.left_arm_joint_state"),
         ({"observation": good | {"instruction": 3}}, "instruction"),
     ]:
-        kind, told = client.ask("infer", payload)
-        assert kind == "error" and why in told["message"] and told["code"] == "bad_observation"
+        kind, stored = client.ask("infer", payload)
+        assert kind == "error" and why in stored["message"] and stored["code"] == "bad_observation"
     client.ask("prepare_case", {"seed": -1})
     assert client.ask("infer", {"observation": good})[1]["message"].startswith("seed")
     assert client.ask("dance", {})[0] == "error"
@@ -188,9 +188,9 @@ def test_robots_that_these_messages_cannot_speak_of_are_refused_at_the_start(tin
 
 
 def test_arrays_come_back_as_they_were() -> None:
-    told = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float64(0.5), "c": [np.uint8(3), "x", None]}
-    back = unpack(pack(told))
-    assert np.array_equal(back["a"], told["a"]) and back["a"].dtype == np.float32
+    stored = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float64(0.5), "c": [np.uint8(3), "x", None]}
+    back = unpack(pack(stored))
+    assert np.array_equal(back["a"], stored["a"]) and back["a"].dtype == np.float32
     assert back["b"] == 0.5 and back["c"] == [3, "x", None]
     with pytest.raises(TypeError, match="set cannot be sent"):
         pack({1, 2})

@@ -37,7 +37,7 @@ def model_card(policy: PolicyParts, provenance: Mapping[str, Any]) -> str:
 def _what(policy: PolicyParts) -> str:
     robot = policy.embodiment
     imagines = "imagines the near future of the robot's cameras and decodes the actions that lead there"
-    does = imagines if policy.config.imagines else "decodes actions from what the robot's cameras saw"
+    does = imagines if policy.config.trained.imagines else "decodes actions from what the robot's cameras saw"
     return (
         f"# A foreact policy for {robot.name}\n\n{robot.description}\n\n"
         f"An autoregressive diffusion model that {does}, in closed loop ([LingBot-VA]({PAPER}), run by foreact)."
@@ -79,7 +79,7 @@ def _network(policy: PolicyParts) -> str:
 def _settings(policy: PolicyParts) -> str:
     config = policy.config
     video = f"{config.video_steps} video steps to s = {config.s_stop:g}, guidance {config.video_guidance:g}; "
-    steps = (video if config.imagines else "") + f"{config.action_steps} action steps"
+    steps = (video if config.trained.imagines else "") + f"{config.action_steps} action steps"
     return (
         f"## As it is run by default\n\n{steps}; {config.latent_frames_per_chunk} latent frames a chunk, "
         f"{config.window} latent frames of history."

@@ -6,9 +6,9 @@ Nothing else is needed to run it. `foreact.policy.loading` makes a policy of it.
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,20 @@ from foreact.codecs.text import HashedWordEncoder, TextEncoder
 from foreact.embodiments import ActionCodec
 from foreact.errors import CheckpointError, ConfigurationError
 from foreact.files import write_whole
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import InferenceChoices, InferenceConfig, inference_from_plain
 from foreact.policy.networks import Networks, PolicyParts
 from foreact.policy.storage.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER, StoredNetworks
 from foreact.policy.storage.card import model_card
 from foreact.policy.storage.hub import resolve
 from foreact.policy.storage.published import is_published_layout
+from foreact.policy.trained import TrainedFor
 from foreact.settings import build, from_plain, read_json, to_plain
 from foreact.shards import ShardWriter, TensorFolder
 from foreact.transformer.model import TransformerConfig
 
-FORMAT = "foreact-policy-1"
+FORMAT, EARLIER_FORMAT = "foreact-policy-2", "foreact-policy-1"
+"""The earlier one keeps what the network was trained for among the settings of inference."""
+FORMATS = (FORMAT, EARLIER_FORMAT)
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 STEM = "model"
@@ -44,7 +47,7 @@ def save_policy(policy: PolicyParts, folder: Path, *, provenance: dict[str, Any]
     Args:
         policy: What to write.
         folder: Made if missing.
-        provenance: How it was trained: any JSON-able tree, kept beside the settings that running it needs.
+        provenance: How it was trained: any JSON-able tree, kept next to the settings that running it needs.
 
     Raises:
         CheckpointError: It could not be written, its weights are held in 8 bits, its text encoder is no longer where
@@ -56,7 +59,8 @@ def save_policy(policy: PolicyParts, folder: Path, *, provenance: dict[str, Any]
         "transformer": to_plain(networks.model.config),
         "text_encoder": _describe_text_encoder(networks),
         "actions": policy.codec.to_dict(),
-        "inference": to_plain(policy.config),
+        "trained_for": to_plain(policy.config.trained),
+        "inference": to_plain(policy.config.choices),
         "instructions": list(policy.instructions),
         "provenance": provenance,
     }
@@ -100,7 +104,7 @@ def open_policy(folder: Path) -> StoredPolicy:
         transformer = from_plain(TransformerConfig, config["transformer"], "transformer")
         text_encoder = read_text_encoder(config["text_encoder"])
         codec = ActionCodec.from_dict(config["actions"])
-        inference = from_plain(InferenceConfig, config["inference"], "inference")
+        inference = read_inference(config)
         instructions = build(tuple[str, ...], config.get("instructions", []), "instructions")
     tensors = TensorFolder.open(folder, STEM, "policy")
     networks = StoredNetworks(folder=folder, transformer=transformer, tensors=tensors, text_encoder=text_encoder)
@@ -141,12 +145,40 @@ def read_codec(folder: Path) -> ActionCodec:
         return ActionCodec.from_dict(config["actions"])
 
 
+def check_format(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse a policy's configuration that this version cannot read.
+
+    Raises:
+        CheckpointError: It is of another format.
+    """
+    if config.get("format") not in FORMATS:
+        raise CheckpointError(f"format of {path}", got=config.get("format"), allowed=", ".join(FORMATS))
+
+
+def read_inference(config: Mapping[str, Any]) -> InferenceConfig:
+    """Return how the policy of a `config.json` computes its chunks, and what it was trained for.
+
+    Raises:
+        ConfigurationError: A setting is unknown, of another type, or does not go with the others.
+        KeyError: There are no such settings.
+    """
+    if config["format"] == FORMAT:
+        trained = from_plain(TrainedFor, config["trained_for"], "trained_for")
+        return InferenceConfig.join(from_plain(InferenceChoices, config["inference"], "inference"), trained)
+    inference = inference_from_plain(config["inference"])
+    learned = config.get("provenance", {}).get("recipe")
+    batch = learned.get("batch", {}) if isinstance(learned, Mapping) else {}
+    if "max_chunk" not in batch:
+        return inference
+    largest = max(batch["max_chunk"], inference.latent_frames_per_chunk)
+    return replace(inference, trained=replace(inference.trained, largest_chunk=largest))
+
+
 @contextmanager
 def _configuration(folder: Path) -> Iterator[dict[str, Any]]:
     """Give a policy's configuration to whoever reads it; what cannot be read is a CheckpointError."""
     config = read_json(folder / CONFIG_FILE)
-    if config.get("format") != FORMAT:
-        raise CheckpointError(f"format of {folder / CONFIG_FILE}", got=config.get("format"), allowed=FORMAT)
+    check_format(config, folder / CONFIG_FILE)
     try:
         yield config
     except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
@@ -159,9 +191,9 @@ def _describe_text_encoder(networks: Networks) -> dict[str, Any]:
     return {"kind": WORDS, **to_plain(networks.text_encoder)}
 
 
-def read_text_encoder(told: dict[str, Any]) -> TextEncoder | None:
+def read_text_encoder(stored: dict[str, Any]) -> TextEncoder | None:
     """Return the text encoder that a `config.json` describes; None for a large one, which has files of its own."""
-    settings = dict(told)
+    settings = dict(stored)
     kind = settings.pop("kind", WORDS)
     if kind not in (WORDS, UMT5):
         raise ConfigurationError("kind of text encoder", got=kind, allowed=f"{WORDS}, {UMT5}")

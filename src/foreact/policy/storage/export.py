@@ -12,7 +12,7 @@ from foreact.errors import CheckpointError
 from foreact.files import write_whole
 from foreact.folders import check_room, only_writer
 from foreact.policy.storage.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER
-from foreact.policy.storage.checkpoint import CARD_FILE, CONFIG_FILE, FORMAT, MAX_SHARD_BYTES, STEM, copy_parts
+from foreact.policy.storage.checkpoint import CARD_FILE, CONFIG_FILE, MAX_SHARD_BYTES, STEM, check_format, copy_parts
 from foreact.settings import read_json
 from foreact.shards import ShardWriter, TensorFolder
 
@@ -40,8 +40,7 @@ def export_policy(
     """
     source = source / "policy" if (source / "policy" / CONFIG_FILE).is_file() else source
     config = read_json(source / CONFIG_FILE)
-    if config.get("format") != FORMAT:
-        raise CheckpointError(f"format of {source / CONFIG_FILE}", got=config.get("format"), allowed=FORMAT)
+    check_format(config, source / CONFIG_FILE)
     if target.resolve() == source.resolve():
         raise CheckpointError("folder of the copy", got="the policy's own", cure="choose another folder")
     tensors = TensorFolder.open(source, STEM, "policy")

@@ -1,6 +1,6 @@
 """Initial weights on disk: what training begins from, made by `foreact init` or by an earlier training.
 
-`foreact init` writes `config.json`, `model.safetensors` or its shards, and the frozen networks beside them: `vae/`,
+`foreact init` writes `config.json`, `model.safetensors` or its shards, and the frozen networks next to them: `vae/`,
 `text_encoder/`, `tokenizer/`. Not a policy yet: it knows no robot and no normalisation. A policy does, but is begun
 from all the same: its weights and its text encoder are taken, its normalisation is fitted anew.
 """
@@ -15,7 +15,7 @@ from foreact.errors import CheckpointError, ConfigurationError
 from foreact.files import write_whole
 from foreact.policy.storage.assembly import TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER, VAE_FOLDER, umt5_encoder
 from foreact.policy.storage.checkpoint import CONFIG_FILE, STEM, UMT5, copy_parts, read_text_encoder
-from foreact.policy.storage.checkpoint import FORMAT as POLICY_FORMAT
+from foreact.policy.storage.checkpoint import FORMATS as POLICY_FORMATS
 from foreact.policy.storage.placement import Placement
 from foreact.settings import from_plain, read_json, to_plain
 from foreact.shards import TensorFolder, load_strictly
@@ -23,7 +23,7 @@ from foreact.transformer.model import TransformerConfig, WorldActionModel
 
 FORMAT = "foreact-initial-1"
 FROZEN = (VAE_FOLDER, TEXT_ENCODER_FOLDER, TOKENIZER_FOLDER)
-"""What is beside the weights, from where they came."""
+"""What is next to the weights, from where they came."""
 RELEASED_TEXT = Placement(text_encoder="release")
 """In training instructions are few: each is embedded once, and the encoder let go."""
 
@@ -38,8 +38,8 @@ def write_initial(folder: Path, config: TransformerConfig, source: Path, origin:
         origin: What the weights were made from, for people.
     """
     copy_parts(source, folder, FROZEN)
-    told = {"format": FORMAT, "transformer": to_plain(config), "text_encoder": {"kind": UMT5}, "origin": origin}
-    write_whole(folder / CONFIG_FILE, (json.dumps(told, indent=1) + "\n").encode())
+    stored = {"format": FORMAT, "transformer": to_plain(config), "text_encoder": {"kind": UMT5}, "origin": origin}
+    write_whole(folder / CONFIG_FILE, (json.dumps(stored, indent=1) + "\n").encode())
 
 
 def load_initial(folder: Path, config: TransformerConfig) -> WorldActionModel:
@@ -68,9 +68,9 @@ def open_initial(folder: Path, config: TransformerConfig) -> TensorFolder:
     Raises:
         CheckpointError: The folder is damaged, or its network has other sizes.
     """
-    told = _read(folder)
+    stored = _read(folder)
     try:
-        theirs = from_plain(TransformerConfig, told["transformer"], "transformer")
+        theirs = from_plain(TransformerConfig, stored["transformer"], "transformer")
     except (ConfigurationError, KeyError) as error:
         raise CheckpointError(f"configuration in {folder / CONFIG_FILE}", got=str(error)) from error
     theirs = replace(theirs, canvas=config.canvas, actions_per_latent_frame=config.actions_per_latent_frame)
@@ -89,17 +89,17 @@ def initial_text_encoder(folder: Path, config: TransformerConfig) -> TextEncoder
 
 def initial_origin(folder: Path) -> Any:
     """Return where initial weights came from, to be kept with what is trained from them."""
-    told = _read(folder)
-    return told["origin"] if told["format"] == FORMAT else {"policy": folder.name, **told["provenance"]}
+    stored = _read(folder)
+    return stored["origin"] if stored["format"] == FORMAT else {"policy": folder.name, **stored["provenance"]}
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    told = read_json(folder / CONFIG_FILE)
-    if told.get("format") not in (FORMAT, POLICY_FORMAT):
+    stored = read_json(folder / CONFIG_FILE)
+    if stored.get("format") not in (FORMAT, *POLICY_FORMATS):
         raise CheckpointError(
             f"initial weights in {folder}",
-            got=told.get("format"),
-            allowed=f"{FORMAT}, {POLICY_FORMAT}",
+            got=stored.get("format"),
+            allowed=", ".join((FORMAT, *POLICY_FORMATS)),
             cure="make them with `foreact init`, or give a policy's folder",
         )
-    return told
+    return stored

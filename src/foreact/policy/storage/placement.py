@@ -52,7 +52,7 @@ class Placement:
         except RuntimeError as error:
             raise ConfigurationError("device", got=self.device, allowed="cpu, cuda, cuda:0 ...") from error
         if self.offload and self.quantize != "none":
-            raise ConfigurationError("offload beside quantize", got=self.quantize, allowed="one of the two")
+            raise ConfigurationError("offload with quantize", got=self.quantize, allowed="one of the two")
         if self.offload and self.on_cpu:
             raise ConfigurationError("offload", got=f"device {self.device}", allowed="a CUDA device")
 
@@ -105,7 +105,7 @@ class Footprint:
         return (matrices + rest * size) * (1 + WORKING_SHARE)
 
     def host_bytes(self, placement: Placement) -> float:
-        """Return the memory needed beside a CUDA device, in the machine's RAM."""
+        """Return the memory needed next to a CUDA device, in the machine's RAM."""
         if placement.on_cpu:
             return 0.0
         held = self.matrices if placement.offload else 0

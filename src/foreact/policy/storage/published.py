@@ -12,9 +12,9 @@ from typing import Any
 
 from foreact.embodiments import ActionCodec, Embodiment
 from foreact.errors import CheckpointError, ConfigurationError
-from foreact.policy.inference import InferenceConfig
+from foreact.policy.inference import InferenceConfig, inference_from_plain
 from foreact.policy.storage.assembly import StoredNetworks
-from foreact.settings import from_plain, read_json
+from foreact.settings import read_json
 from foreact.shards import TensorFolder
 from foreact.transformer.model import TransformerConfig
 from foreact.transformer.tokens import PATCH
@@ -89,8 +89,8 @@ def published_settings(name_or_file: str | Path) -> tuple[ActionCodec, Inference
             allowed = f"a JSON file, or one of: {', '.join(published_names())}"
             raise CheckpointError("settings of published weights", got=repr(str(name_or_file)), allowed=allowed)
         path = SETTINGS / f"{name_or_file}.json"
-    told = read_json(path)
-    if told.get("actions") is None:
+    details = read_json(path)
+    if details.get("actions") is None:
         raise CheckpointError(
             f"robot of {path.stem}",
             got="none: these weights were published without one",
@@ -98,7 +98,7 @@ def published_settings(name_or_file: str | Path) -> tuple[ActionCodec, Inference
             cure=f"train them for yours, or give settings=, a JSON file like those of {', '.join(_driven())}",
         )
     try:
-        return ActionCodec.from_dict(told["actions"]), from_plain(InferenceConfig, told["inference"], "inference")
+        return ActionCodec.from_dict(details["actions"]), inference_from_plain(details["inference"])
     except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"settings in {path}", got=str(error)) from error
 

@@ -95,8 +95,8 @@ class XPolicyLabConversation:
             refused = refusal(error)
             if refused is None:
                 raise
-            told = {"code": refused.code, "message": str(refused), "details": {}}
-            return pack({**frame, "message_type": "error", "payload": told})
+            details = {"code": refused.code, "message": str(refused), "details": {}}
+            return pack({**frame, "message_type": "error", "payload": details})
 
     async def _answer(self, kind: str, payload: Mapping[Any, Any]) -> dict[str, Any]:
         if kind == "infer":
