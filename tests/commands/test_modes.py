@@ -57,7 +57,7 @@ def test_it_measures_held_out_episodes(tiny, toy, tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "changes", "told"),
+    ("more", "changes", "stored"),
     [
         (("--held-out", 0), {}, "held-out episodes of each dataset; got: 0; allowed: 1 or more"),
         (("--held-out", 1), {}, "held-out episodes; got: 1; allowed: 2 or more"),

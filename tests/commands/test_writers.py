@@ -73,7 +73,7 @@ def test_latents_have_one_writer(tiny, made: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "told"),
+    ("number", "stored"),
     [
         (errno.ENOSPC, "No space left on device: 'x.json'; free some space, or choose another disk, then repeat"),
         (errno.EDQUOT, "free some space"),

@@ -125,7 +125,7 @@ def test_a_server_started_anew_begins_from_what_was_seen_last(tiny, house, one_t
         np.testing.assert_allclose(got.actions, expected.actions, atol=1e-5)
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("stored", [True, False])
 def test_the_state_of_a_session_begun_anew(tiny, house, stored: bool) -> None:
     """What `read_state` says; else the last command, if commands are states; else the first state."""
     server = house.server(tiny.policy())
