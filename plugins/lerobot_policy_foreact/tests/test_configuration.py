@@ -36,7 +36,7 @@ def test_a_frame_every_stride_and_the_actions_between() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "stored"),
     [
         ({"cameras": {"front": CAMERA}}, "unknown camera of the policy; got: 'front'; allowed: top"),
         ({"latent_frames": 1}, "latent_frames; got: 1"),
@@ -45,8 +45,8 @@ def test_a_frame_every_stride_and_the_actions_between() -> None:
         ({"normalization_mapping": {"ACTION": NormalizationMode.MEAN_STD}}, "the checkpoint's own codec"),
     ],
 )
-def test_settings_that_cannot_be(settings, told) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_settings_that_cannot_be(settings, stored) -> None:
+    with pytest.raises(ConfigurationError, match=stored):
         ForeactConfig(device="cpu", **settings).validate_features()
 
 
@@ -85,7 +85,7 @@ def test_features_are_fitted_to_the_robot() -> None:
     assert config.output_features == {ACTION: PolicyFeature(FeatureType.ACTION, (14,))}
     for key, told in ((CAMERA, "no observation.images.top"), ("observation.state", "no observation.state")):
         lacking = {name: feature for name, feature in there.items() if name != key}
-        with pytest.raises(ConfigurationError, match=told):
+        with pytest.raises(ConfigurationError, match=stored):
             ForeactConfig(device="cpu", input_features=lacking).validate_features()
     small = {ACTION: PolicyFeature(FeatureType.ACTION, (7,))}
     with pytest.raises(ConfigurationError, match=r"'action'; got: \(7,\); allowed: \(14,\)"):

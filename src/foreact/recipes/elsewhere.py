@@ -35,4 +35,5 @@ def _fitted(robot: str, layout: CameraLayout) -> Recipe:
     )
     # At their rates four latent frames are 0.4 s (Meta-World) and 0.8 s (LIBERO).
     inference = replace(recipe.inference, latent_frames_per_chunk=4)
-    return replace(recipe, embodiment=robot, layout=layout, transformer=transformer, inference=inference)
+    batch = replace(recipe.batch, max_chunk=4)
+    return replace(recipe, embodiment=robot, layout=layout, transformer=transformer, batch=batch, inference=inference)
