@@ -85,7 +85,7 @@ def test_features_are_fitted_to_the_robot() -> None:
     assert config.output_features == {ACTION: PolicyFeature(FeatureType.ACTION, (14,))}
     for key, told in ((CAMERA, "no observation.images.top"), ("observation.state", "no observation.state")):
         lacking = {name: feature for name, feature in there.items() if name != key}
-        with pytest.raises(ConfigurationError, match=stored):
+        with pytest.raises(ConfigurationError, match=told):
             ForeactConfig(device="cpu", input_features=lacking).validate_features()
     small = {ACTION: PolicyFeature(FeatureType.ACTION, (7,))}
     with pytest.raises(ConfigurationError, match=r"'action'; got: \(7,\); allowed: \(14,\)"):
