@@ -436,6 +436,7 @@ def test_a_run_that_would_fill_the_disk_does_not_start(tiny, recipe, dataset, tm
     with pytest.raises(ConfigurationError, match=r"disk of .*; got: 0.00 GB free; allowed: .* for states and policies"):
         run(recipe, dataset, tiny, tmp_path / "r")
     assert not (tmp_path / "r" / STATE_FILE).exists() and not (tmp_path / "r" / POLICY_FOLDER).exists()
+    (tmp_path / "r").mkdir(exist_ok=True)
     (tmp_path / "r" / "old").write_bytes(bytes(100_000))
     assert "take at most 0.00 GB" in check_disk(tmp_path / "r", 100_000), "what is there is written over"
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from foreact.commands.demo_report import Shown
-from foreact.commands.evaluate import tell_imagination
+from foreact.commands.evaluate_summary import tell_imagination
 from foreact.commands.progress import progress_bar
 from foreact.evaluation.figures import draw_actions, draw_imagination, draw_turns
 from foreact.evaluation.imagination import FrameErrors, frame_errors

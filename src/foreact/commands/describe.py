@@ -69,7 +69,7 @@ def run(settings: Settings) -> None:
 
 def _cost(preset: str, description: Description, machine: Machine) -> TrainingCost:
     if Path(preset).is_dir():
-        raise ConfigurationError("--gpus, --gpu", got=f"the policy {preset}", allowed="beside the name of a recipe")
+        raise ConfigurationError("--gpus, --gpu", got=f"the policy {preset}", allowed="next to the name of a recipe")
     vae = description.video_vae.encoder_parameters + description.video_vae.decoder_parameters
     return training_cost(get_recipe(preset), description.network, machine, vae_parameters=vae)
 

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from foreact.commands.datasets import Data, DataOptions
 from foreact.commands.disturbing import DisturbanceOptions, Disturbing
 from foreact.commands.evaluate_data import check_compatible, evaluate_data
-from foreact.commands.evaluate_summary import summary_table
+from foreact.commands.evaluate_summary import summary_table, tell_imagination
 from foreact.commands.loading import load_policy
 from foreact.commands.options import Denoising, DenoisingOptions, Machine, MachineOptions, PolicyName, named
 from foreact.commands.progress import bold, console, progress_bar
 from foreact.commands.worlds import WORLD_NAMES, name_world
 from foreact.environments.protocols import PROTOCOLS
 from foreact.evaluation.episodes import EpisodeRecord, EpisodeResult
-from foreact.evaluation.imagination import FrameErrors, frame_errors, mean_psnr_db
+from foreact.evaluation.imagination import FrameErrors, frame_errors
 from foreact.evaluation.pictures import write_video
 from foreact.evaluation.suite import FIRST_HELD_OUT_SEED, SUMMARY_FILE, EvaluationConfig
 from foreact.evaluation.suite import evaluate as run_suite
@@ -123,18 +123,6 @@ def _simulate(settings: Settings) -> None:
     console.print(summary_table(summary, policy))
     tell_imagination(errors)
     console.print(f"Everything is in {bold(settings.out)}.")
-
-
-def tell_imagination(errors: list[FrameErrors]) -> None:
-    """Print how near imagined pictures came to real ones; nothing if nothing moved."""
-    psnr = mean_psnr_db(errors)
-    if psnr is None:
-        return
-    compared = "nearer to the cameras' frames than" if psnr[0] > psnr[1] else "no nearer to the cameras' frames than"
-    console.print(
-        f"Imagined frames were {compared} the last frame held still: {psnr[0]:.1f} dB against {psnr[1]:.1f} dB "
-        f"(PSNR, higher is nearer; {len(errors)} episode{'s' * (len(errors) != 1)}, frames in which something moves)."
-    )
 
 
 def _run(policy: Policy, config: EvaluationConfig, out: Path, **how: Any) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from typing import Any
 
 from rich.table import Table
 
+from foreact.commands.progress import console
 from foreact.commands.worlds import describe_protocol
 from foreact.environments.registry import OWN
+from foreact.evaluation.imagination import FrameErrors, mean_psnr_db
 from foreact.policy.policy import Policy
 from foreact.policy.schedules import describe_steps
 
@@ -34,3 +36,15 @@ def summary_table(summary: Mapping[str, Any], policy: Policy) -> Table:
     )
     table.add_row("stages", ", ".join(f"{name} {value:.0f} ms" for name, value in summary["stage_ms"].items()))
     return table
+
+
+def tell_imagination(errors: list[FrameErrors]) -> None:
+    """Print how near imagined pictures came to real ones; nothing if nothing moved."""
+    psnr = mean_psnr_db(errors)
+    if psnr is None:
+        return
+    compared = "nearer to the cameras' frames than" if psnr[0] > psnr[1] else "no nearer to the cameras' frames than"
+    console.print(
+        f"Imagined frames were {compared} the last frame held still: {psnr[0]:.1f} dB against {psnr[1]:.1f} dB "
+        f"(PSNR, higher is nearer; {len(errors)} episode{'s' * (len(errors) != 1)}, frames in which something moves)."
+    )
