@@ -46,7 +46,7 @@ def miniature(recipe: Recipe) -> Recipe:
         recipe.transformer, **narrow, num_layers=1, canvas=(4, 4), text_dim=8, latent_channels=4, frequency_dim=16
     )
     batch = replace(recipe.batch, global_batch=2, max_chunk=2)
-    return with_length(replace(recipe, transformer=transformer, text_dim=8, batch=batch), 4)
+    return with_length(replace(recipe, transformer=transformer, batch=batch), 4)
 
 
 def begin(recipe: Recipe, device: torch.device) -> tuple[TrainingState, Learner]:

@@ -96,7 +96,6 @@ def test_the_loss_is_foreacts_own(make, dataset, mode) -> None:
         twin.networks.text_encoder,
         batch=BatchConfig(max_frames=9, max_chunk=3, window=(2, 5)),
         corruption=corruption,
-        channel_mask=twin.codec.mask,
         seed=11,
     )
     batch = windows(dataset, plugin, [(n, 0) for n in range(len(LENGTHS))])

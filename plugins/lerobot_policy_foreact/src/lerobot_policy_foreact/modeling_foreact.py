@@ -152,16 +152,16 @@ class ForeactPolicy(PreTrainedPolicy):
             max_chunk=config.max_chunk or own.latent_frames_per_chunk,
             window=config.window,
             inverse_weight=config.inverse_weight,
-            imagines=own.imagines,
+            imagines=own.trained.imagines,
             recompute=config.recompute,
         )
         corruption = CorruptionConfig(
-            video_shift=own.video_shift,
-            action_shift=own.action_shift,
+            video_shift=own.trained.video_shift,
+            action_shift=own.trained.action_shift,
             noisy_history_probability=config.noisy_history_probability,
             text_dropout=config.text_dropout,
-            forward_dynamics_probability=_chosen(config.forward_dynamics_probability, own.forward_dynamics),
-            action_prefix_probability=_chosen(config.action_prefix_probability, own.action_prefixes),
+            forward_dynamics_probability=_chosen(config.forward_dynamics_probability, own.trained.forward_dynamics),
+            action_prefix_probability=_chosen(config.action_prefix_probability, own.trained.action_prefixes),
         )
         learner = Learner(
             self.model,
@@ -169,7 +169,6 @@ class ForeactPolicy(PreTrainedPolicy):
             self._networks.text_encoder,
             batch=batch,
             corruption=corruption,
-            channel_mask=self._codec.mask,
             seed=config.seed,
             bfloat16=config.bfloat16,
         )
