@@ -9,11 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import foreact
-from foreact.commands.datasets import DataOptions, RobotOptions, fit_to_robot
+from foreact.commands.datasets import DataOptions, RobotOptions, fit_to_robot, open_vae
 from foreact.commands.main import main
 from foreact.data.episodes import EpisodeDataset
+from foreact.data.latents import fingerprint
 from foreact.embodiments import load_embodiment
-from foreact.errors import DatasetError
+from foreact.errors import CheckpointError, DatasetError
+from foreact.policy.storage.checkpoint import find_policy
 from foreact.recipes import get_recipe
 
 WRITTEN = Path(__file__).parents[1] / "golden/lerobot_written/v0.4.4-h264/dataset"
@@ -87,3 +89,14 @@ def test_settings_made_by_hand_are_left_as_they_are() -> None:
     other = replace(named, embodiment=str(ROBOT), transformer=replace(named.transformer, canvas=(4, 4)))
     assert fit_to_robot(other, named, 8).transformer.canvas == (4, 4)
     assert fit_to_robot(named, named, 8) is named
+
+
+def test_a_video_vae_is_named_by_its_own_folder_or_by_a_policy(tiny, tmp_path) -> None:
+    vae = tiny.vae()
+    vae.save(tmp_path / "own")
+    folder = find_policy("tiny")
+    by_policy = [open_vae(Path("tiny")), open_vae(folder), open_vae(folder / "vae")]
+    assert {fingerprint(each) for each in by_policy} == {fingerprint(by_policy[0])}
+    assert fingerprint(open_vae(tmp_path / "own")) == fingerprint(vae) != fingerprint(by_policy[0])
+    with pytest.raises(CheckpointError, match=r"video VAE nowhere; .*allowed: its folder"):
+        open_vae(Path("nowhere"))

@@ -5,10 +5,11 @@ import torch
 
 from foreact.errors import UnknownNameError
 from foreact.policy.loading import load
+from foreact.policy.storage.checkpoint import find_policy
 from foreact.studies.catalogue import STUDIES, get_study
 from foreact.studies.catalogue.ablations import NONE, SHARED, SHARED_TIME
 from foreact.studies.catalogue.compute import COARSE, FINE, OWN
-from foreact.studies.policies import TrainingRun, policy_folder
+from foreact.studies.policies import TrainingRun
 from foreact.studies.work import digest
 from foreact.transformer.model import WorldActionModel
 
@@ -70,7 +71,7 @@ def test_a_shared_backbone_has_as_many_weights_or_takes_as_long() -> None:
 
 
 def test_denoising_changes_the_shipped_policys_steps_alone() -> None:
-    study, own = get_study("denoising"), load(policy_folder("tiny")).config
+    study, own = get_study("denoising"), load(find_policy("tiny")).config
     grid = {tuple(cell.changes.values()) for cell in study.cells}
     assert {stop for stop, _, _ in grid} == {0.0, 0.25, 0.5, 0.6, 0.75, 1.0}
     assert {steps for stop, steps, _ in grid if stop == 1.0} == {1, 2, 3, 5, 10, 20}

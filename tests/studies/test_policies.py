@@ -15,13 +15,14 @@ from foreact.errors import CheckpointError, ConfigurationError, DatasetError
 from foreact.evaluation.demonstrations import CollectionConfig
 from foreact.evaluation.suite import EvaluationConfig
 from foreact.policy.loading import load
+from foreact.policy.storage.checkpoint import find_policy, find_vae
 from foreact.studies.cells import Cell, Study
 from foreact.studies.claims import Claim
 from foreact.studies.demonstrations import Demonstrations, Recorded
 from foreact.studies.jobs import jobs_of
 from foreact.studies.judging import find
 from foreact.studies.measures import HeldOut
-from foreact.studies.policies import TrainingRun, policy_folder, vae_folder
+from foreact.studies.policies import TrainingRun
 from foreact.studies.runner import perform, run
 from foreact.studies.store import Store
 from foreact.studies.work import digest
@@ -199,10 +200,10 @@ def test_longer_trainings_are_expected_to_take_longer(training) -> None:
 
 
 def test_folders_by_name() -> None:
-    assert (policy_folder("tiny") / "config.json").exists()
-    assert vae_folder("tiny") == policy_folder("tiny") / "vae" == vae_folder(str(policy_folder("tiny") / "vae"))
+    assert (find_policy("tiny") / "config.json").exists()
+    assert find_vae("tiny") == find_policy("tiny") / "vae" == find_vae(str(find_policy("tiny") / "vae"))
     with pytest.raises(CheckpointError, match="tinny"):
-        policy_folder("tinny")
+        find_policy("tinny")
 
 
 def test_a_dataset_that_is_not_there_is_refused(tmp_path) -> None:

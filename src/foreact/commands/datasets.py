@@ -13,8 +13,7 @@ from foreact.data.mixture import Part, read_parts
 from foreact.data.renaming import parse_renames, propose_renames
 from foreact.embodiments import Embodiment
 from foreact.errors import CheckpointError, DatasetError
-from foreact.policy.storage.assembly import VAE_FOLDER
-from foreact.policy.storage.checkpoint import CONFIG_FILE, find_policy
+from foreact.policy.storage.checkpoint import find_vae
 from foreact.training.recipe import Recipe
 
 
@@ -100,10 +99,8 @@ def open_vae(name: Path) -> VideoVAE:
     Raises:
         CheckpointError: There is neither, or it is damaged.
     """
-    if (name / CONFIG_FILE).is_file() and not (name / VAE_FOLDER).is_dir():
-        return VideoVAE.from_pretrained(name)
     try:
-        return VideoVAE.from_pretrained(find_policy(name) / VAE_FOLDER)
+        return VideoVAE.from_pretrained(find_vae(name))
     except CheckpointError as error:
         cure = "its folder (`foreact train-vae` makes one: OUT/vae), or a policy's name or folder for the one it has"
         raise CheckpointError(f"video VAE {name}", got=error, allowed=cure) from error

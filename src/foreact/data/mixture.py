@@ -46,7 +46,7 @@ def find_dataset(name: str | Path, *, cache_dir: Path | None = None) -> Path:
     folder = Path(name).expanduser()
     repository, _, revision = str(name).partition("@")
     if folder.exists() or not is_repository(repository):
-        return folder  # what is wrong with it is told when it is opened
+        return folder  # opening it says what is wrong with it
     return fetch(
         repository,
         kind="dataset",
@@ -66,7 +66,7 @@ def read_parts(names: Iterable[str | Path]) -> list[Part]:
     dataset's own name, then the name here).
 
     Raises:
-        DatasetError: A dataset cannot be had or read, or a mixture is no such list.
+        DatasetError: A dataset cannot be had or read, or a mixture is not such a list.
     """
     parts: list[Part] = []
     for name in names:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from statistics import mean
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ import torch
 
 from foreact.codecs.video_vae import VideoVAE
 from foreact.data.episodes import EpisodeDataset
-from foreact.policy.storage.hub import resolve
+from foreact.policy.storage import checkpoint
 from foreact.simulation.tasks import get_task
 from foreact.studies.demonstrations import EPISODE_SHARE, Dataset, Demonstrations, encode
 from foreact.studies.work import OnProgress, Work, WorkFolders, digest_of, plain_settings
@@ -74,7 +73,7 @@ class TrainingRun:
         return {
             "recipe": plain_settings(self.recipe) | {"embodiment": _robot(self.recipe.embodiment)},
             "data": [dataset.fingerprint() for dataset in self.data],
-            "vae": digest_of(str(vae_folder(self.vae)), WEIGHTS),
+            "vae": digest_of(str(checkpoint.find_vae(self.vae)), WEIGHTS),
             "initial": None if self.initial is None else policy_fingerprint(self.initial),
         }
 
@@ -87,7 +86,7 @@ class TrainingRun:
         """Encode what is missing; train from where an interrupted call stopped."""
         torch.set_num_threads(1)
         datasets = [EpisodeDataset(dataset.root(store)) for dataset in self.data]
-        vae = VideoVAE.from_pretrained(vae_folder(self.vae))
+        vae = VideoVAE.from_pretrained(checkpoint.find_vae(self.vae))
         for dataset in datasets:
             encode(dataset, vae, self.recipe.robot(), device)
         initial = None if self.initial is None else find_policy(self.initial, store)
@@ -107,7 +106,7 @@ def policy_fingerprint(source: PolicySource) -> dict[str, Any]:
     """Return what decides a policy: how it is trained, or a digest of its files."""
     if isinstance(source, TrainingRun):
         return {"training": source.fingerprint()}
-    return {"weights": digest_of(str(policy_folder(source)), WEIGHTS)}
+    return {"weights": digest_of(str(checkpoint.find_policy(source)), WEIGHTS)}
 
 
 def changed_in(source: PolicySource, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,23 +117,7 @@ def changed_in(source: PolicySource, changes: Mapping[str, Any]) -> dict[str, An
 
 def find_policy(source: PolicySource, store: WorkFolders) -> Path:
     """Return the folder of a policy; of one to be trained, where it will be."""
-    return store.folder(source) / POLICY_FOLDER if isinstance(source, TrainingRun) else policy_folder(source)
-
-
-def policy_folder(name: str) -> Path:
-    """Return the folder of a policy that ships, or the folder or repository of that name.
-
-    Raises:
-        CheckpointError: There is none.
-    """
-    shipped = Path(str(files("foreact"))) / "checkpoints" / name
-    return shipped if Path(name).name == name and shipped.is_dir() else resolve(name)
-
-
-def vae_folder(name: str) -> Path:
-    """Return the folder of a policy's video VAE, or of the video VAE of that name."""
-    folder = policy_folder(name)
-    return folder / "vae" if (folder / "vae").is_dir() else folder
+    return store.folder(source) / POLICY_FOLDER if isinstance(source, TrainingRun) else checkpoint.find_policy(source)
 
 
 def _frames(dataset: Dataset, recipe: Recipe) -> int:

@@ -135,6 +135,18 @@ def find_policy(name_or_path: str | Path, *, revision: str | None = None) -> Pat
     return shipped if is_name and shipped.is_dir() else resolve(name_or_path, revision=revision)
 
 
+def find_vae(name_or_path: str | Path) -> Path:
+    """Return the folder of a video VAE: the one that is named, or that of the policy that is named.
+
+    Raises:
+        CheckpointError: There is neither.
+    """
+    folder = Path(name_or_path).expanduser()
+    if not ((folder / CONFIG_FILE).is_file() or (folder / VAE_FOLDER).is_dir()):
+        folder = find_policy(name_or_path)
+    return folder / VAE_FOLDER if (folder / VAE_FOLDER).is_dir() else folder
+
+
 def read_codec(folder: Path) -> ActionCodec:
     """Return the robot and the normalisation of a policy saved by foreact, without its weights.
 
